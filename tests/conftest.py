@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Generator
+from pathlib import Path
+
+import pytest
+from django.db import connection, connections
+from hypothesis import settings
+
+ROOT = Path(__file__).resolve().parent.parent
+
+# Two busy cores make a single example slow now and then; pytest's own timeout finds what hangs.
+settings.register_profile("suite", deadline=None, print_blob=True)
+settings.load_profile("suite")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what belongs to another database; a run on each makes the suite whole."""
+    at_home = {"sqlite": "sqlite_only", "postgresql": "pg_only"}.get(connection.vendor)
+    foreign = {"sqlite_only", "pg_only"} - {at_home}
+    deselected = [item for item in items if any(map(item.get_closest_marker, foreign))]
+    if deselected:
+        config.hook.pytest_deselected(items=deselected)
+        items[:] = [item for item in items if item not in deselected]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Under WORKFLOW_TESTS_STRICT, a test that could not run for want of a service has failed."""
+    report = yield
+    if (
+        report.skipped
+        and os.environ.get("WORKFLOW_TESTS_STRICT")
+        and isinstance(report.longrepr, tuple)
+    ):
+        reason = report.longrepr[2].removeprefix("Skipped: ")
+        if reason.startswith("missing:"):
+            report.outcome = "failed"
+            report.longrepr = f"{reason} (WORKFLOW_TESTS_STRICT is set, so this is a failure)"
+    return report
+
+
+@pytest.fixture
+def child_env(transactional_db: None) -> dict[str, str]:
+    """The environment for a child process that works on this test's databases."""
+    names = {alias: str(connections[alias].settings_dict["NAME"]) for alias in connections}
+    return {
+        **os.environ,
+        "PYTHONPATH": str(ROOT),
+        "DJANGO_SETTINGS_MODULE": "tests.settings",
+        "WORKFLOW_TESTS_DB_NAMES": json.dumps(names),
+    }
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """The path of a Chromium for playwright's ``launch(executable_path=…)``."""
+    path = shutil.which("chromium") or shutil.which("chromium-browser")
+    if path is None:
+        pytest.skip("missing: chromium, for the tests of pages (Debian: apt-get install chromium).")
+    return path

@@ -49,7 +49,7 @@ def child_env(transactional_db: None) -> dict[str, str]:
     names = {alias: str(connections[alias].settings_dict["NAME"]) for alias in connections}
     return {
         **os.environ,
-        "PYTHONPATH": str(ROOT),
+        "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]),
         "DJANGO_SETTINGS_MODULE": "tests.settings",
         "WORKFLOW_TESTS_DB_NAMES": json.dumps(names),
     }

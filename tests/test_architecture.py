@@ -85,11 +85,12 @@ SINS = [
 
 def lint_imports(folder: Path) -> subprocess.CompletedProcess[str]:
     """Hold the contracts against the package in a folder, in a process that knows no other of that name."""
+    path = os.pathsep.join([str(folder), os.environ.get("PYTHONPATH", "")])
     command = "from importlinter.cli import lint_imports_command as lint; lint()"
     return subprocess.run(
         [sys.executable, "-c", command, "--config", str(ROOT / "pyproject.toml"), "--no-cache"],
         cwd=folder,
-        env={**os.environ, "COLUMNS": "200", "PYTHONPATH": str(folder)},
+        env={**os.environ, "COLUMNS": "200", "PYTHONPATH": path},
         capture_output=True,
         text=True,
         check=False,

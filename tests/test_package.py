@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
+import django_workflow
+
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "django_workflow"
 
@@ -59,6 +61,7 @@ def test_wheel_says_what_it_is_and_needs(metadata: Message) -> None:
     runtime = {each.name.lower() for each in requirements if "extra" not in str(each.marker)}
 
     assert metadata["Name"] == "django-workflow"
+    assert metadata["Version"] == django_workflow.__version__
     assert metadata["Requires-Python"] == ">=3.11"
     assert metadata["License-Expression"] == "BSD-3-Clause"
     assert runtime == {

@@ -59,6 +59,7 @@ SINS = [
     ),
     ("signals.py", "import django_workflow.store", "signals -> django_workflow.store"),
     ("admin/pages.py", "import django_workflow.rest", "admin.pages -> django_workflow.rest"),
+    ("tasks.py", "import django_workflow.store.claim", "tasks -> django_workflow.store.claim"),
     ("roomless.py", "", "- django_workflow.roomless"),
     (
         "core/codec.py",

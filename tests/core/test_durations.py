@@ -5,7 +5,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from django_workflow.core.durations import format_duration, parse_duration, parse_moment
@@ -223,6 +223,7 @@ def test_moment_outside_the_calendar_is_refused(value: str) -> None:
         parse_moment(value)
 
 
+@settings(max_examples=30)
 @given(st.datetimes(timezones=st.timezones()))
 def test_any_aware_datetime_keeps_its_instant(moment: datetime) -> None:
     assert parse_moment(moment).timestamp() == pytest.approx(moment.timestamp(), abs=1e-3)

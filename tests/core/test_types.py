@@ -12,12 +12,6 @@ class Silent(Exception):  # noqa: N818 - a user's error, named as users do
         raise RuntimeError("no words")
 
 
-class Hostile(Exception):  # noqa: N818 - a user's error, named as users do
-    @property
-    def __notes__(self) -> list[str]:  # type: ignore[override]
-        raise RuntimeError("no notes")
-
-
 def raised(error: BaseException) -> BaseException:
     try:
         raise error
@@ -78,7 +72,10 @@ def test_error_whose_text_raises_is_described_all_the_same() -> None:
 
 
 def test_error_whose_traceback_cannot_be_formatted_is_described_all_the_same() -> None:
-    failure = Failure.from_exception(raised(Hostile("boom")))
+    error = SyntaxError("boom")
+    error.lineno = Silent()  # type: ignore[assignment]
+
+    failure = Failure.from_exception(raised(error))
 
     assert failure.message == "boom"
     assert failure.traceback == "<no traceback: formatting it raised RuntimeError>"

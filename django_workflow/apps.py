@@ -1,0 +1,25 @@
+"""Wires everything, once: the runtime, the doors out, the view behind workflow objects, the workflows themselves."""
+
+from __future__ import annotations
+
+from django.apps import AppConfig
+from django.utils.module_loading import autodiscover_modules
+from django.utils.translation import gettext_lazy as _
+
+
+class DjangoWorkflowConfig(AppConfig):
+    """The app ``django_workflow``."""
+
+    name = "django_workflow"
+    verbose_name = _("Workflows")
+    default_auto_field = "django.db.models.BigAutoField"
+
+    def ready(self) -> None:
+        """Fill the slots of `core.ports`, register checks, and find the ``workflows`` modules of all apps."""
+        from django_workflow.core import ports
+        from django_workflow.runtime.client import DjangoRuntime
+        from django_workflow.transports.inline import InlineTransport
+
+        ports.install_runtime(DjangoRuntime())
+        ports.install_transport(InlineTransport())
+        autodiscover_modules("workflows")

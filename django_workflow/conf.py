@@ -1,0 +1,202 @@
+"""The one reader of the ``WORKFLOW`` setting.
+
+``settings()`` returns a frozen, typed view of the dict, with defaults; ``override_settings`` is seen
+because the view is dropped on ``setting_changed``. Everything wrong with the dict is found by
+``problems()``, which the system checks print; reading a broken dict raises the first of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, dataclass, fields
+from datetime import timedelta
+from difflib import get_close_matches
+from functools import cache
+from typing import Any
+
+from django.conf import settings as django_settings
+from django.core.signals import setting_changed
+
+from django_workflow.core.durations import parse_duration
+from django_workflow.core.exceptions import InvalidOptionError
+from django_workflow.core.retry import RetryPolicy
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Settings:
+    """The values of ``WORKFLOW``, each documented in ``docs/reference/settings.md``."""
+
+    DATABASE: str = "default"
+    BASE_URL: str | None = None
+    TRANSPORT: str | None = None
+    DISPATCHER: str = "celery"
+    QUEUE: str | None = None
+    BEAT: bool = True
+    RETENTION: timedelta | None = None
+    RETRIES: RetryPolicy = RetryPolicy()
+    LEASE: timedelta = timedelta(seconds=30)
+    STEP_TIMEOUT: timedelta | None = None
+    ATOMIC_TIMEOUT: timedelta = timedelta(seconds=30)
+    PASS_BUDGET: timedelta = timedelta(seconds=1)
+    STEPS_PER_PASS: int | None = None
+    CLAIM_BATCH: int = 8
+    SWEEP_INTERVAL: timedelta = timedelta(seconds=1)
+    HTTP_TIMEOUT: timedelta = timedelta(minutes=15)
+    MAX_PAYLOAD_BYTES: int = 10_000_000
+    MAX_RESULT_BYTES: int = 10_000_000
+    SIGNING_KEYS: tuple[str, ...] = ()
+    ISSUER: str = "django_workflow"
+
+    @property
+    def default_transport(self) -> str:
+        """Return the transport of workflows that name none: http where the URL is known."""
+        return self.TRANSPORT or ("http" if self.BASE_URL else "inline")
+
+
+def _duration(name: str, value: Any) -> timedelta:
+    duration = parse_duration(value)
+    if not duration:
+        raise InvalidOptionError(f'WORKFLOW["{name}"] must be longer than zero, not {value!r}.')
+    return duration
+
+
+def _optional_duration(name: str, value: Any) -> timedelta | None:
+    return None if value is None else _duration(name, value)
+
+
+def _text(name: str, value: Any) -> str:
+    if not isinstance(value, str) or not value:
+        raise InvalidOptionError(f'WORKFLOW["{name}"] must be a text, not {value!r}.')
+    return value
+
+
+def _optional_text(name: str, value: Any) -> str | None:
+    return None if value is None else _text(name, value)
+
+
+def _base_url(name: str, value: Any) -> str | None:
+    if value is None:
+        return None
+    text = _text(name, value)
+    if not text.startswith(("http://", "https://")):
+        raise InvalidOptionError(
+            f'WORKFLOW["{name}"] must start with http:// or https://, not {value!r}.'
+        )
+    return text.rstrip("/")
+
+
+def _boolean(name: str, value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise InvalidOptionError(f'WORKFLOW["{name}"] must be True or False, not {value!r}.')
+    return value
+
+
+def _count(name: str, value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise InvalidOptionError(
+            f'WORKFLOW["{name}"] must be a whole number of 1 or more, not {value!r}.'
+        )
+    return value
+
+
+def _optional_count(name: str, value: Any) -> int | None:
+    return None if value is None else _count(name, value)
+
+
+def _policy(name: str, value: Any) -> RetryPolicy:
+    return RetryPolicy.of(value, RetryPolicy())
+
+
+def _keys(name: str, value: Any) -> tuple[str, ...]:
+    if isinstance(value, str) or not all(isinstance(key, str) and key for key in value):
+        raise InvalidOptionError(
+            f'WORKFLOW["{name}"] must be a list of texts, the current key first.'
+        )
+    short = [key for key in value if len(key.encode()) < 32]
+    if short:
+        raise InvalidOptionError(
+            f'WORKFLOW["{name}"] holds a key of {len(short[0].encode())} bytes; each needs 32 or more.'
+        )
+    return tuple(value)
+
+
+def _one_of(*names: str) -> Callable[[str, Any], Any]:
+    def read(name: str, value: Any) -> Any:
+        if value not in names:
+            raise InvalidOptionError(
+                f'WORKFLOW["{name}"] must be one of {", ".join(map(repr, names))}, not {value!r}.'
+            )
+        return value
+
+    return read
+
+
+_READERS: Mapping[str, Callable[[str, Any], Any]] = {
+    "DATABASE": _text,
+    "BASE_URL": _base_url,
+    "TRANSPORT": _one_of(None, "inline", "http"),
+    "DISPATCHER": _one_of("celery", "embedded"),
+    "QUEUE": _optional_text,
+    "BEAT": _boolean,
+    "RETENTION": _optional_duration,
+    "RETRIES": _policy,
+    "LEASE": _duration,
+    "STEP_TIMEOUT": _optional_duration,
+    "ATOMIC_TIMEOUT": _duration,
+    "PASS_BUDGET": _duration,
+    "STEPS_PER_PASS": _optional_count,
+    "CLAIM_BATCH": _count,
+    "SWEEP_INTERVAL": _duration,
+    "HTTP_TIMEOUT": _duration,
+    "MAX_PAYLOAD_BYTES": _count,
+    "MAX_RESULT_BYTES": _count,
+    "SIGNING_KEYS": _keys,
+    "ISSUER": _text,
+}
+
+
+def problems() -> list[tuple[str, str]]:
+    """Return what is wrong with ``WORKFLOW`` as pairs of setting name and message."""
+    configured = getattr(django_settings, "WORKFLOW", {})
+    if not isinstance(configured, Mapping):
+        return [("WORKFLOW", f"WORKFLOW must be a dict, not {type(configured).__name__}.")]
+    found = []
+    for name, value in configured.items():
+        if name not in _READERS:
+            near = get_close_matches(str(name), _READERS, n=1)
+            hint = f' Did you mean "{near[0]}"?' if near else ""
+            found.append((str(name), f'WORKFLOW["{name}"] is not a setting of django_workflow.{hint}'))
+            continue
+        try:
+            _READERS[name](name, value)
+        except (InvalidOptionError, TypeError) as error:
+            found.append((name, str(error)))
+    return found
+
+
+@cache
+def settings() -> Settings:
+    """Return the current settings.
+
+    Raises:
+        InvalidOptionError: ``WORKFLOW`` holds an unknown name or a value that cannot work.
+    """
+    for _, message in problems():
+        raise InvalidOptionError(message)
+    configured = getattr(django_settings, "WORKFLOW", {})
+    return Settings(**{name: _READERS[name](name, value) for name, value in configured.items()})
+
+
+def defaults() -> dict[str, Any]:
+    """Return every setting with its default, as the reference page lists them."""
+    return {
+        field.name: field.default for field in fields(Settings) if field.default is not MISSING
+    }
+
+
+def _forget(*, setting: str, **_: Any) -> None:
+    if setting in {"WORKFLOW", "SECRET_KEY", "SECRET_KEY_FALLBACKS"}:
+        settings.cache_clear()
+
+
+setting_changed.connect(_forget, dispatch_uid="django_workflow.conf")

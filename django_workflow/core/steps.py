@@ -1,0 +1,149 @@
+"""What a workflow function can ask for: one dataclass per kind of step.
+
+A step is built only where the journal has no result for it. It says what to record for the drift check
+(`arguments`) and whether there is user code to execute (`has_body`); how it is carried out is its handler's
+matter, in ``runtime``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any, ClassVar
+
+from django_workflow.core.durations import parse_duration
+from django_workflow.core.exceptions import InvalidOptionError
+from django_workflow.core.retry import RetryPolicy
+from django_workflow.core.types import JSONValue, StepKind
+
+NAME_LENGTH = 200
+KEY_LENGTH = 400
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StepOptions:
+    """What ``ctx.using()`` sets for its steps; None where the workflow or the settings decide."""
+
+    retries: int | RetryPolicy | None = None
+    retry_delay: timedelta | None = None
+    timeout: timedelta | None = None
+    overlap: bool = False
+
+    @classmethod
+    def checked(cls, **options: Any) -> StepOptions:
+        """Build options from what a user wrote.
+
+        Raises:
+            InvalidOptionError: an option is unknown or cannot work.
+        """
+        return cls().using(**options)
+
+    def using(self, **changes: Any) -> StepOptions:
+        """Return a copy with these changes, checked."""
+        unknown = sorted(set(changes) - {"retries", "retry_delay", "timeout", "overlap"})
+        if unknown:
+            raise InvalidOptionError(
+                f"{unknown[0]!r} is not an option of a step. Known are retries, retry_delay, timeout and overlap."
+            )
+        if changes.get("retries") is not None:
+            RetryPolicy.of(changes["retries"], RetryPolicy())
+        for name in ("retry_delay", "timeout"):
+            if changes.get(name) is not None:
+                changes[name] = parse_duration(changes[name])
+        if changes.get("timeout") == timedelta(0):
+            raise InvalidOptionError("timeout must be longer than zero.")
+        return replace(self, **changes)
+
+    def over(self, base: StepOptions) -> StepOptions:
+        """Return these options, filled up from ``base`` where they say nothing."""
+        return StepOptions(
+            retries=base.retries if self.retries is None else self.retries,
+            retry_delay=self.retry_delay if self._sets_delay() else base.retry_delay,
+            timeout=base.timeout if self.timeout is None else self.timeout,
+            overlap=self.overlap or base.overlap,
+        )
+
+    def _sets_delay(self) -> bool:
+        return self.retry_delay is not None or isinstance(self.retries, RetryPolicy)
+
+    def policy(self, default: RetryPolicy) -> RetryPolicy:
+        """Return the retry policy that these options make of the default one."""
+        policy = RetryPolicy.of(self.retries, default)
+        return policy if self.retry_delay is None else policy.with_delay(self.retry_delay)
+
+
+NO_OPTIONS = StepOptions()
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A step that the workflow function asks for; `key` is its place in the run."""
+
+    key: str
+    name: str
+    branch: str
+    options: StepOptions
+
+    kind: ClassVar[StepKind]
+    has_body: ClassVar[bool] = False
+    #: Whether `arguments` are compared with the recorded ones at replay.
+    compares: ClassVar[bool] = False
+
+    def arguments(self) -> dict[str, JSONValue]:
+        """Return what is recorded of the arguments, for the timeline and the drift check."""
+        return {}
+
+
+@dataclass(frozen=True, slots=True)
+class RunStep(Step):
+    """``ctx.run``: a body that runs at least once; its result is recorded at most once."""
+
+    fn: Callable[..., Any]
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+
+    kind: ClassVar[StepKind] = StepKind.RUN
+    has_body: ClassVar[bool] = True
+
+
+@dataclass(frozen=True, slots=True)
+class AtomicStep(RunStep):
+    """``ctx.atomic``: a body whose ORM writes commit together with its record."""
+
+    kind: ClassVar[StepKind] = StepKind.ATOMIC
+
+
+@dataclass(frozen=True, slots=True)
+class SleepStep(Step):
+    """``ctx.sleep``: nothing happens for a while, at no cost."""
+
+    duration: timedelta
+
+    kind: ClassVar[StepKind] = StepKind.SLEEP
+    compares: ClassVar[bool] = True
+
+    def arguments(self) -> dict[str, JSONValue]:
+        """Return the duration in seconds."""
+        return {"seconds": self.duration.total_seconds()}
+
+
+@dataclass(frozen=True, slots=True)
+class SleepUntilStep(Step):
+    """``ctx.sleep_until``: nothing happens until a moment; a past one does not wait."""
+
+    moment: datetime
+
+    kind: ClassVar[StepKind] = StepKind.SLEEP_UNTIL
+    compares: ClassVar[bool] = True
+
+    def arguments(self) -> dict[str, JSONValue]:
+        """Return the moment as ISO text."""
+        return {"until": self.moment.isoformat()}
+
+
+@dataclass(frozen=True, slots=True)
+class PatchStep(Step):
+    """``ctx.patched``: the marker that a run went through the new code. Written with the next record."""
+
+    kind: ClassVar[StepKind] = StepKind.PATCH

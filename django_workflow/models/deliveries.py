@@ -1,0 +1,104 @@
+"""What is due, what was sent, and when due rows were last looked for."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Self
+
+from django.db import models
+from django.utils.translation import gettext_lazy as _
+
+from django_workflow.models.lengths import STEP_KEY_LENGTH
+from django_workflow.models.runs import Run
+
+
+class DeliveryQuerySet(models.QuerySet["Delivery"]):
+    """Named questions about deliveries."""
+
+    def due(self, now: datetime) -> Self:
+        """Deliveries that a worker may claim at this moment."""
+        return self.filter(due_at__lte=now)
+
+    def overdue(self, now: datetime, by: timedelta) -> Self:
+        """Deliveries that have been claimable for longer than this."""
+        return self.filter(due_at__lte=now - by)
+
+
+class Delivery(models.Model):
+    """What is due: the turn of a run (``step_key`` empty) or one step of a fan-out.
+
+    ``due_at`` is the moment from which the row may be claimed: its time while nobody holds it, the end of
+    the lease while somebody does, NULL when it waits for something else to wake it.
+    """
+
+    run = models.ForeignKey(Run, models.CASCADE, related_name="deliveries", db_index=False)
+    step_key = models.CharField(_("step"), max_length=STEP_KEY_LENGTH, default="")
+    due_at = models.DateTimeField(_("due"), null=True)
+    leased_by = models.CharField(_("held by"), max_length=100, default="")
+    token = models.BigIntegerField(_("fencing token"), default=0)
+    # How many requests were made under the current token; each one is good for a single entry.
+    entries = models.IntegerField(default=0)
+    # The wake counter of the run, kept on its turn; a record's sequence number is the value it raised it to.
+    wakes = models.BigIntegerField(default=0)
+    tries = models.PositiveIntegerField(_("tries"), default=0)
+    begun = models.CharField(max_length=STEP_KEY_LENGTH, default="")
+    deaths = models.PositiveIntegerField(_("deaths"), default=0)
+    trouble = models.TextField(_("trouble"), default="")
+
+    objects = DeliveryQuerySet.as_manager()
+
+    class Meta:
+        verbose_name = _("delivery")
+        verbose_name_plural = _("deliveries")
+        default_permissions = ("view",)
+        constraints = [
+            models.UniqueConstraint(
+                fields=["run", "step_key"], name="django_workflow_delivery_once_per_step"
+            )
+        ]
+        indexes = [models.Index(fields=["due_at"], name="dw_delivery_due")]
+
+    def __str__(self) -> str:
+        return f"{self.run_id} {self.step_key or 'turn'}"
+
+    @property
+    def is_turn(self) -> bool:
+        """Whether this is the run's turn rather than a step delivery."""
+        return not self.step_key
+
+
+class Event(models.Model):
+    """What ``notify`` sent; kept until it is consumed or expires, so an early event is not lost."""
+
+    event_id = models.CharField(_("event ID"), max_length=255)
+    run = models.ForeignKey(
+        Run, models.CASCADE, verbose_name=_("for this run alone"), null=True, related_name="events"
+    )
+    data_text = models.TextField(_("data"), null=True)  # noqa: DJ001
+    created_at = models.DateTimeField(_("sent"))
+    matched_at = models.DateTimeField(_("matched"), null=True)
+    expires_at = models.DateTimeField(_("expires"), null=True)
+
+    class Meta:
+        verbose_name = _("event")
+        verbose_name_plural = _("events")
+        default_permissions = ("view",)
+        indexes = [models.Index(fields=["event_id", "created_at"], name="dw_event_id")]
+
+    def __str__(self) -> str:
+        return self.event_id
+
+
+class Sweep(models.Model):
+    """One row: when due rows were last looked for, by whom. It keeps sweeps to one a second in the system."""
+
+    swept_at = models.DateTimeField(_("swept"))
+    swept_by = models.CharField(_("by"), max_length=100)
+
+    class Meta:
+        verbose_name = _("sweep")
+        verbose_name_plural = _("sweeps")
+        default_permissions = ()
+
+    def __str__(self) -> str:
+        return f"{self.swept_at:%Y-%m-%d %H:%M:%S} {self.swept_by}"

@@ -1,0 +1,224 @@
+"""Runs and their labels."""
+
+from __future__ import annotations
+
+from typing import Any, Self
+
+from django.db import models
+from django.db.models import Q
+from django.utils.translation import gettext_lazy as _
+
+from django_workflow.core import types
+from django_workflow.core.codec import codec
+from django_workflow.core.exceptions import RunFailedError, RunNotFinishedError
+from django_workflow.models.handle import RunHandle
+from django_workflow.models.lengths import LABEL_LENGTH, RUN_ID_LENGTH, STEP_KEY_LENGTH, WORKFLOW_NAME_LENGTH
+
+
+class RunQuerySet(models.QuerySet["Run"]):
+    """Named questions about runs."""
+
+    def unfinished(self) -> Self:
+        """Runs that still have something to do, a failure handler included."""
+        return self.filter(
+            Q(status__in=[types.RunStatus.PENDING, types.RunStatus.RUNNING, types.RunStatus.CANCELLING])
+            | Q(status=types.RunStatus.FAILED, handler_status=types.RunStatus.RUNNING)
+        )
+
+    def unfinished_or_paused(self) -> Self:
+        """Runs that have not come to an end, held ones included."""
+        ended = [*types.FINISHED, *types.DEAD_LETTER]
+        return self.exclude(status__in=ended) | self.filter(handler_status=types.RunStatus.RUNNING)
+
+    def dead_letters(self) -> Self:
+        """Failed and blocked runs, until they are resumed, restarted or deleted."""
+        return self.filter(status__in=types.DEAD_LETTER)
+
+    def labelled(self, *labels: str) -> Self:
+        """Runs that carry every one of these labels."""
+        found = self
+        for label in labels:
+            found = found.filter(labels_of_run__label=label)
+        return found
+
+    def stuck(self) -> Self:
+        """Unfinished runs that nothing will ever wake: the promise says there are none.
+
+        Asked independently of how rows are written: no due or leased delivery, whatever the reason.
+        """
+        return self.unfinished().exclude(deliveries__due_at__isnull=False)
+
+
+class Run(RunHandle, models.Model):
+    """One execution of a workflow, and the handle to it."""
+
+    id = models.CharField(_("run ID"), primary_key=True, max_length=RUN_ID_LENGTH)
+    workflow = models.CharField(_("workflow"), max_length=WORKFLOW_NAME_LENGTH)
+    version = models.CharField(_("version"), max_length=50)
+    status = models.CharField(
+        _("status"),
+        max_length=12,
+        choices=[(s.value, _(s.value)) for s in types.RunStatus],
+        default=types.RunStatus.PENDING,
+    )
+    payload_text = models.TextField(_("payload"), null=True)  # noqa: DJ001  None is a payload of its own
+    headers_text = models.TextField(_("headers"), default="{}")
+    options_text = models.TextField(_("options"), default="{}")
+    result_text = models.TextField(_("result"), null=True)  # noqa: DJ001
+    failure_text = models.TextField(_("failure"), null=True)  # noqa: DJ001
+    failed_step = models.CharField(_("failed step"), max_length=STEP_KEY_LENGTH, default="")
+    # Raised whenever a record is taken back (resume), so that a kept journal of an earlier revision is dropped.
+    revision = models.PositiveIntegerField(default=0)
+    # How often in a row the code between steps failed, and how far the journal reached then.
+    code_attempts = models.PositiveIntegerField(default=0)
+    code_failed_at = models.BigIntegerField(default=-1)
+    paused_from = models.CharField(max_length=12, default="")
+    handler_status = models.CharField(_("failure handler"), max_length=12, default="")
+    handler_round = models.PositiveIntegerField(default=0)
+    handler_failure_text = models.TextField(null=True)  # noqa: DJ001
+    restarted_from = models.ForeignKey(
+        "self",
+        models.SET_NULL,
+        verbose_name=_("restarted from"),
+        null=True,
+        blank=True,
+        related_name="restarts",
+    )
+    created_at = models.DateTimeField(_("created"))
+    started_at = models.DateTimeField(_("started"), null=True)
+    finished_at = models.DateTimeField(_("finished"), null=True)
+    deadline = models.DateTimeField(_("deadline"), null=True)
+
+    objects = RunQuerySet.as_manager()
+
+    #: False when ``trigger()`` found that this run existed already.
+    created: bool = True
+
+    class Meta:
+        verbose_name = _("run")
+        verbose_name_plural = _("runs")
+        default_permissions = ("view", "delete")
+        permissions = [
+            ("trigger_run", "Can trigger runs"),
+            ("cancel_run", "Can cancel runs"),
+            ("pause_run", "Can pause runs"),
+            ("resume_run", "Can resume runs"),
+            ("restart_run", "Can restart runs"),
+            ("view_payload", "Can see payloads, results and errors"),
+        ]
+        constraints = [
+            models.CheckConstraint(
+                name="django_workflow_run_status_known",
+                condition=Q(status__in=[s.value for s in types.RunStatus]),
+            ),
+            models.CheckConstraint(
+                name="django_workflow_run_finished_has_time",
+                condition=~Q(status__in=sorted(types.FINISHED)) | Q(finished_at__isnull=False),
+            ),
+        ]
+        indexes = [
+            models.Index(fields=["-created_at", "id"], name="dw_run_created"),
+            models.Index(fields=["status", "-created_at"], name="dw_run_status"),
+            models.Index(fields=["workflow", "-created_at"], name="dw_run_workflow"),
+        ]
+
+    def __str__(self) -> str:
+        return self.id
+
+    @property
+    def payload(self) -> Any:
+        """The decoded payload, or None where the run was triggered without one."""
+        return None if self.payload_text is None else codec.loads(self.payload_text)
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """The headers given at the trigger."""
+        headers: dict[str, str] = codec.loads(self.headers_text)
+        return headers
+
+    @property
+    def labels(self) -> list[str]:
+        """The labels given at the trigger, sorted."""
+        return sorted(row.label for row in self.labels_of_run.all())
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether nothing will happen any more unless a person acts."""
+        if self.status == types.RunStatus.FAILED:
+            return self.handler_status != types.RunStatus.RUNNING
+        return self.status in types.FINISHED or self.status in types.DEAD_LETTER
+
+    @property
+    def failure(self) -> types.Failure | None:
+        """Why the run failed or is blocked, or None."""
+        return types.Failure.from_json(codec.loads(self.failure_text)) if self.failure_text else None
+
+    @property
+    def handler_failure(self) -> types.Failure | None:
+        """Why the failure handler itself failed, or None."""
+        text = self.handler_failure_text
+        return types.Failure.from_json(codec.loads(text)) if text else None
+
+    @property
+    def result(self) -> Any:
+        """What the workflow returned, decoded.
+
+        Raises:
+            RunNotFinishedError: the run has not ended yet.
+            RunFailedError: it failed, is blocked or was cancelled; ``.failure`` tells.
+        """
+        if self.status == types.RunStatus.COMPLETED:
+            return None if self.result_text is None else codec.loads(self.result_text)
+        if not self.is_finished:
+            raise RunNotFinishedError(
+                f'Run "{self.id}" has not finished: it is {self.status}. Use run.wait(), or ask later.',
+                run_id=self.id,
+                state=self.status,
+            )
+        failure = self.failure or types.Failure(
+            message=f"The run was {self.status}.",
+            error_class="",
+            traceback="",
+            step=None,
+            attempts=0,
+        )
+        raise RunFailedError(
+            failure, run_id=self.id, message=f'Run "{self.id}" is {self.status}: {failure.message}'
+        )
+
+    @property
+    def waiting_for(self) -> list[Any]:
+        """The open steps, in the order in which they were met; each tells its ``reason``."""
+        return [step for step in self.steps.order_by("id") if not step.is_recorded and step.is_open]
+
+    @property
+    def reason(self) -> str:
+        """Why the run is not going on at this moment, in plain words; empty when it is."""
+        if self.status == types.RunStatus.PAUSED:
+            return "paused"
+        trouble = next((d.trouble for d in self.deliveries.all() if d.trouble), "")
+        if trouble:
+            return trouble
+        failure = self.failure
+        if failure is not None and self.status in types.DEAD_LETTER:
+            return failure.message
+        return "; ".join(step.reason for step in self.waiting_for)
+
+
+class RunLabel(models.Model):
+    """One label of a run."""
+
+    run = models.ForeignKey(Run, models.CASCADE, related_name="labels_of_run", db_index=False)
+    label = models.CharField(_("label"), max_length=LABEL_LENGTH)
+
+    class Meta:
+        verbose_name = _("label")
+        verbose_name_plural = _("labels")
+        default_permissions = ()
+        constraints = [
+            models.UniqueConstraint(fields=["run", "label"], name="django_workflow_label_once_per_run")
+        ]
+        indexes = [models.Index(fields=["label", "run"], name="dw_label_run")]
+
+    def __str__(self) -> str:
+        return self.label

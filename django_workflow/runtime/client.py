@@ -1,0 +1,289 @@
+"""What workflow objects, run handles and every window ask for: one verb each, in the caller's transaction."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import string
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from time import monotonic, sleep
+from typing import Any
+
+from asgiref.sync import sync_to_async
+from django.db import connections, transaction
+from django.utils import timezone
+
+from django_workflow.conf import settings
+from django_workflow.core.codec import codec
+from django_workflow.core.durations import parse_duration
+from django_workflow.core.exceptions import (
+    InvalidOptionError,
+    RunExistsError,
+    RunNotFinishedError,
+    RunNotFoundError,
+    RunStateError,
+)
+from django_workflow.core.retry import RetryPolicy
+from django_workflow.core.types import RunStatus
+from django_workflow.core.workflow import TriggerOptions, Workflow, registry
+from django_workflow.models import Run
+from django_workflow.runtime.executor import refuse_open_transaction
+from django_workflow.runtime.payloads import check_payload
+from django_workflow.runtime.worker import hint
+from django_workflow.store import runs as store
+from django_workflow.store.runs import NewRun
+from django_workflow.store.sql import connection
+
+logger = logging.getLogger(__name__)
+
+ALPHABET = string.ascii_letters + string.digits
+POLL_SECONDS = (0.002, 0.25)
+
+
+def new_run_id() -> str:
+    """Return a fresh run id that nobody can guess."""
+    return "wfr_" + "".join(secrets.choice(ALPHABET) for _ in range(21))
+
+
+class DjangoRuntime:
+    """The runtime behind `core.ports.get_runtime()`."""
+
+    @property
+    def alias(self) -> str:
+        """The database alias of the journal."""
+        return settings().DATABASE
+
+    async def in_thread(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """Call a sync verb from async code, on the thread that holds its transaction."""
+        return await sync_to_async(function, thread_sensitive=True)(*args, **kwargs)
+
+    # Trigger
+
+    def trigger(self, workflow: Workflow[Any, Any], payload: Any, options: TriggerOptions) -> Run:
+        """See `Workflow.trigger()`."""
+        ids = None if options.workflow_run_id is None else [options.workflow_run_id]
+        return self.trigger_many(workflow, [payload], options, ids)[0]
+
+    def trigger_many(
+        self, workflow: Workflow[Any, Any], payloads: Sequence[Any], options: TriggerOptions, run_ids: Sequence[str] | None
+    ) -> list[Run]:
+        """See `Workflow.trigger_many()`."""
+        if not payloads:
+            return []
+        ids = [new_run_id() for _ in payloads] if run_ids is None else list(run_ids)
+        if len(ids) != len(payloads) or len(set(ids)) != len(ids):
+            raise InvalidOptionError(
+                f"workflow_run_ids must name each of the {len(payloads)} payloads once; found {len(ids)} ids, "
+                f"{len(set(ids))} of them different."
+            )
+        self._refuse_other_alias(workflow, detached=options.detached)
+        new = self._new_runs(workflow, payloads, options, ids)
+        created = store.insert(new)
+        transaction.on_commit(lambda: hint(-(-len(created) // settings().CLAIM_BATCH)), using=self.alias, robust=True)
+        return self._handles(workflow, new, created)
+
+    def _new_runs(
+        self, workflow: Workflow[Any, Any], payloads: Sequence[Any], options: TriggerOptions, ids: Sequence[str]
+    ) -> list[NewRun]:
+        if registry.find(workflow.name) is not workflow:
+            raise InvalidOptionError(f'Workflow "{workflow.name}" is not the one registered under its name.')
+        version = options.version or workflow.latest_version
+        if version not in workflow.versions:
+            raise InvalidOptionError(
+                f'Workflow "{workflow.name}" has no version "{version}". It has: {", ".join(workflow.versions)}.'
+            )
+        stored: dict[str, Any] = {"labels": list(options.labels)} if options.labels else {}
+        if options.retries is not None:
+            is_policy = isinstance(options.retries, RetryPolicy)
+            stored["retries"] = options.retries.to_json() if is_policy else options.retries  # type: ignore[union-attr]
+        if options.retry_delay is not None:
+            stored["retry_delay"] = options.retry_delay.total_seconds()
+        headers = codec.dumps(dict(options.headers), what="headers")
+        texts = [self._payload_text(workflow, payload) for payload in payloads]
+        return [
+            NewRun(
+                id=run_id,
+                workflow=workflow.name,
+                version=version,
+                payload_text=text,
+                headers_text=headers,
+                options_text=codec.dumps(stored, what="options"),
+                labels=options.labels,
+                delay=options.delay,
+                not_before=options.not_before,
+                timeout=options.timeout or workflow.options.timeout,
+            )
+            for run_id, text in zip(ids, texts, strict=True)
+        ]
+
+    def _payload_text(self, workflow: Workflow[Any, Any], payload: Any) -> str | None:
+        checked = check_payload(workflow, payload)
+        return None if checked is None else codec.dumps(checked, what="payload", max_bytes=settings().MAX_PAYLOAD_BYTES)
+
+    def _refuse_other_alias(self, workflow: Workflow[Any, Any], *, detached: bool) -> None:
+        """Refuse a trigger that would not be rolled back with the transaction it seems to belong to."""
+        if detached or connection().in_atomic_block:
+            return
+        for alias in connections:
+            blocks = connections[alias].atomic_blocks if alias != self.alias else []
+            if any(not block._from_testcase for block in blocks):
+                raise InvalidOptionError(
+                    f'{workflow.name}.trigger() was called inside a transaction on "{alias}", but runs are kept on '
+                    f'"{self.alias}": a roll-back would leave the run. Open a transaction on "{self.alias}", or pass '
+                    "detached=True."
+                )
+
+    def _handles(self, workflow: Workflow[Any, Any], new: Sequence[NewRun], created: dict[str, Any]) -> list[Run]:
+        taken = [run.id for run in new if run.id not in created]
+        existing = Run.objects.using(self.alias).in_bulk(taken) if taken else {}
+        handles = []
+        for row in new:
+            found = existing.get(row.id)
+            if row.id in created:
+                handles.append(self._handle(row, created[row.id]))
+            elif found is None or found.workflow != workflow.name or found.payload_text != row.payload_text:
+                raise RunExistsError(
+                    f'The run ID "{row.id}" is taken by a run of workflow "{found.workflow if found else "?"}" with another '
+                    "workflow or payload. An id is usable once: choose another, or trigger with the same payload.",
+                    run_id=row.id,
+                )
+            else:
+                found.created = False
+                handles.append(found)
+        return handles
+
+    def _handle(self, row: NewRun, created_at: Any) -> Run:
+        run = Run(
+            id=row.id,
+            workflow=row.workflow,
+            version=row.version,
+            payload_text=row.payload_text,
+            headers_text=row.headers_text,
+            options_text=row.options_text,
+            restarted_from_id=row.restarted_from,
+            created_at=created_at,
+            deadline=None if row.timeout is None else created_at + row.timeout,
+        )
+        run._state.db = self.alias
+        run._state.adding = False
+        return run
+
+    # Look up and wait
+
+    def get_run(self, run_id: str) -> Run:
+        """See `core.workflow.get_run()`."""
+        try:
+            return Run.objects.using(self.alias).get(pk=run_id)
+        except Run.DoesNotExist:
+            raise RunNotFoundError(f'There is no run "{run_id}".', run_id=run_id) from None
+
+    def wait(self, run: Run, timeout: Any) -> Run:
+        """See `Run.wait()`."""
+        refuse_open_transaction(f"run.wait() was called for run {run.id}")
+        limit = None if timeout is None else parse_duration(timeout).total_seconds()
+        begun, pause = monotonic(), POLL_SECONDS[0]
+        while not run.refresh().is_finished:
+            if limit is not None and monotonic() - begun >= limit:
+                raise RunNotFinishedError(
+                    f'Run "{run.id}" had not ended after {limit:g} s: it is {run.status}. {run.reason}'.strip(),
+                    run_id=run.id,
+                    state=run.status,
+                )
+            sleep(pause)
+            pause = min(pause * 1.5, POLL_SECONDS[1])
+        return run
+
+    async def await_run(self, run: Run, timeout: Any) -> Run:
+        """See `Run.wait_async()`; waits on a thread of its own, so that others go on."""
+        await sync_to_async(refuse_open_transaction)(f"run.wait_async() was called for run {run.id}")
+        waiting = sync_to_async(self._wait_and_close, thread_sensitive=False)
+        return await waiting(run, timeout)
+
+    def _wait_and_close(self, run: Run, timeout: Any) -> Run:
+        try:
+            return self.wait(run, timeout)
+        finally:
+            connection().close()
+
+    # Change state
+
+    def cancel(self, run_id: str, *, actor: Any = None, why: str = "") -> None:
+        """See `Run.cancel()`."""
+        found = store.cancel(run_id, why=why)
+        if found is not None or not Run.objects.using(self.alias).filter(pk=run_id).exists():
+            self._refuse(run_id, "cancel", found, "It can be cancelled until it has ended.")
+        self._log("cancelled", run_id, actor, why)
+
+    def cancel_runs(self, ids: Sequence[str], *, label: str | None, workflow: Any, everything: bool) -> int:
+        """See `core.workflow.cancel_runs()`."""
+        if not ids and label is None and workflow is None and not everything:
+            raise InvalidOptionError("cancel_runs() needs ids, label=, workflow= or all=True.")
+        found = Run.objects.using(self.alias).unfinished_or_paused()
+        if ids:
+            found = found.filter(pk__in=ids)
+        if label is not None:
+            found = found.labelled(label)
+        if workflow is not None:
+            found = found.filter(workflow=getattr(workflow, "name", workflow))
+        return sum(store.cancel(run_id) is None for run_id in list(found.values_list("pk", flat=True)))
+
+    def pause(self, run_id: str, *, actor: Any = None, why: str = "") -> None:
+        """See `Run.pause()`."""
+        found = store.pause(run_id)
+        if found is not None or not Run.objects.using(self.alias).filter(pk=run_id).exists():
+            self._refuse(run_id, "pause", found, "Only a pending or running one can be paused.")
+        self._log("paused", run_id, actor, why)
+
+    def resume(self, run_id: str, *, force: bool = False, actor: Any = None, why: str = "") -> None:
+        """See `Run.resume()`."""
+        run = self.get_run(run_id)
+        if run.status == RunStatus.PAUSED:
+            done = store.unpause(run_id)
+        elif run.status in (RunStatus.FAILED, RunStatus.BLOCKED):
+            if run.handler_status and not force:
+                self._refuse(
+                    run_id, "resume", RunStatus(run.status),
+                    f"Its failure handler is {run.handler_status}: what it did may contradict going on. Pass force=True to go on all the same.",
+                )  # fmt: skip
+            done = store.resume(run_id, force=force)
+        else:
+            done = False
+        if not done:
+            self._refuse(run_id, "resume", store.state_of(run_id), "Only a paused, failed or blocked one can be resumed.")
+        self._log("resumed", run_id, actor, why)
+        transaction.on_commit(hint, using=self.alias, robust=True)
+
+    def restart(self, run_id: str, *, actor: Any = None, why: str = "") -> Run:
+        """See `Run.restart()`."""
+        run = self.get_run(run_id)
+        workflow = registry.get(run.workflow)
+        row = NewRun(
+            id=new_run_id(),
+            workflow=run.workflow,
+            version=workflow.latest_version,
+            payload_text=run.payload_text,
+            headers_text=run.headers_text,
+            options_text=run.options_text,
+            labels=tuple(run.labels),
+            delay=timedelta(0),
+            not_before=None,
+            timeout=None if run.deadline is None else run.deadline - run.created_at,
+            restarted_from=run.id,
+        )
+        created = store.insert([row])
+        transaction.on_commit(hint, using=self.alias, robust=True)
+        self._log("restarted", run_id, actor, why)
+        return self._handle(row, created[row.id])
+
+    def _refuse(self, run_id: str, verb: str, state: RunStatus | None, advice: str) -> None:
+        if state is None:
+            raise RunNotFoundError(f'There is no run "{run_id}".', run_id=run_id)
+        raise RunStateError(f'Run "{run_id}" is {state}; it cannot be {_PAST[verb]}. {advice}', run_id=run_id, state=state)
+
+    def _log(self, what: str, run_id: str, actor: Any, why: str) -> None:
+        extra = {"run_id": run_id, "actor": str(actor or ""), "why": why, "at": timezone.now().isoformat()}
+        logger.info("Run %s was %s", run_id, what, extra=extra)
+
+
+_PAST = {"cancel": "cancelled", "pause": "paused", "resume": "resumed"}

@@ -1,0 +1,396 @@
+"""Enters a run: one claim, as many passes as its allowance permits, and the claim's end.
+
+A pass is left when the function waits, ends, or has used up its allowance. What it found pending is registered and
+the turn given back in one transaction; a single open body is executed by the holder of the turn, several get a
+step delivery each. A step delivery executes its step and goes no further.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from enum import Enum
+from typing import Any
+
+from django.db import Error as DatabaseError
+
+from django_workflow.conf import settings
+from django_workflow.core.codec import codec
+from django_workflow.core.context import AsyncWorkflowContext, RunFacts, WorkflowContext
+from django_workflow.core.exceptions import (
+    CrashLoopError,
+    TransactionOpenError,
+    UndecodableValueError,
+    WorkflowError,
+)
+from django_workflow.core.replay import (
+    Cancelled,
+    Completed,
+    Diverged,
+    Outcome,
+    Raised,
+    Replay,
+    Suspended,
+    SyncReplay,
+)
+from django_workflow.core.replay_async import AsyncReplay
+from django_workflow.core.steps import Step
+from django_workflow.core.types import Failure, RunStatus, StepStatus
+from django_workflow.core.workflow import Workflow, registry
+from django_workflow.models import Attempt
+from django_workflow.runtime.failure import DEATHS_ALLOWED, failure_of, retry_in, run_options, text_of
+from django_workflow.runtime.journals import journals
+from django_workflow.runtime.performer import Allowance, Performer, marker_row, opened
+from django_workflow.runtime.urls import url_of
+from django_workflow.store import claims, records, runs
+from django_workflow.store.records import AttemptRow
+from django_workflow.store.rows import Claim, StepRow
+from django_workflow.store.sql import connection
+
+logger = logging.getLogger(__name__)
+
+BETWEEN_STEPS = "."
+
+
+class End(Enum):
+    """How an entry ended."""
+
+    #: The claim still holds and there is more to do at once.
+    AGAIN = "again"
+    #: The claim has ended: given back, finished, or taken over by somebody else.
+    OVER = "over"
+
+
+class DeliveryTroubleError(WorkflowError):
+    """The delivery did not get through; nobody's attempt. Its text is shown as the run's reason."""
+
+
+def refuse_open_transaction(what: str) -> None:
+    """Refuse to go on inside a transaction, the one around a test case aside.
+
+    Raises:
+        TransactionOpenError: a transaction is open on the journal's alias.
+    """
+    blocks = connection().atomic_blocks
+    if any(not block._from_testcase for block in blocks):
+        raise TransactionOpenError(
+            f'{what} inside an open transaction on "{settings().DATABASE}". Its records would be rolled back with it: '
+            "leave the transaction first (ATOMIC_REQUESTS is switched off for workflow views already)."
+        )
+
+
+def enter(claim: Claim, *, worker: str, allowance: Allowance) -> End:
+    """Carry the claimed delivery on as far as the allowance goes.
+
+    Raises:
+        DeliveryTroubleError: it cannot be carried on here and now; the caller puts it off.
+        TransactionOpenError: called inside a transaction.
+    """
+    refuse_open_transaction(f"A pass of run {claim.run_id} was entered")
+    status = claim.run.status
+    in_handler = status == RunStatus.FAILED and claim.run.handler_status == RunStatus.RUNNING
+    if status not in (RunStatus.PENDING, RunStatus.RUNNING) and not in_handler:
+        return _stand_still(claim)
+    workflow = registry.find(claim.run.workflow)
+    if workflow is None:
+        raise DeliveryTroubleError(
+            f'This process knows no workflow "{claim.run.workflow}": is it deployed here? Waiting for one that does.'
+        )
+    if claim.run.version not in workflow.versions:
+        raise DeliveryTroubleError(
+            f'This process knows no version "{claim.run.version}" of workflow "{workflow.name}". Waiting for one that does.'
+        )
+    return _Entry(claim, workflow, worker, allowance, in_handler=in_handler).go()
+
+
+def _stand_still(claim: Claim) -> End:
+    """Give the delivery of a paused or ended run back; a paused run's timers are recorded when they are over."""
+    due: datetime | None = None
+    if claim.run.status == RunStatus.PAUSED and claim.is_turn:
+        waiting = _record_elapsed(claim, records.load(claim.run_id))
+        due = min((moment for moment in waiting if moment is not None), default=None)
+    runs.hold(claim, due)
+    return End.OVER
+
+
+def _record_elapsed(claim: Claim, found: list[Any]) -> list[datetime | None]:
+    """Record the timers that are over, in their order; return when the others are."""
+    timers = [record for record in found if record.sequence is None and record.is_timer]
+    for timer in sorted((t for t in timers if t.wake_at <= claim.now), key=lambda t: t.wake_at):
+        records.record(claim, _elapsed(timer))
+    return [timer.wake_at for timer in timers if timer.wake_at > claim.now]
+
+
+def _elapsed(timer: Any) -> StepRow:
+    return StepRow(
+        key=timer.key,
+        name=timer.name,
+        branch=timer.branch,
+        kind=timer.kind,
+        status=StepStatus.COMPLETED,
+        arguments_text=timer.arguments_text,
+        wake_at=timer.wake_at,
+        registered=True,
+    )
+
+
+class _Entry:
+    """One entry under one claim."""
+
+    def __init__(
+        self, claim: Claim, workflow: Workflow[Any, Any], worker: str, allowance: Allowance, *, in_handler: bool
+    ) -> None:
+        self.claim = claim
+        self.workflow = workflow
+        self.worker = worker
+        self.allowance = allowance
+        self.in_handler = in_handler
+        self.prefix = f"failure.{claim.run.handler_round}/" if in_handler else ""
+        self.options = run_options(claim.run, workflow)
+
+    def go(self) -> End:
+        """Pass until the claim has ended, or there is more to do than is allowed."""
+        try:
+            if self._has_died() or self._is_overdue():
+                return End.OVER
+            self.journal = journals.take(self.claim)
+            self._add_elapsed()
+            self.performer = Performer(self.claim, self.journal, self.options, self.allowance, self.worker)
+            while True:
+                end = self._settle(self._pass())
+                if end is not None:
+                    break
+        except DatabaseError as error:
+            raise DeliveryTroubleError(f"The database did not answer: {error}") from error
+        if not self.performer.fenced:
+            journals.keep(self.journal)
+        return end
+
+    def _has_died(self) -> bool:
+        """Charge the death of the previous holder; block the run at the third in a row."""
+        begun = self.claim.begun
+        if not begun:
+            if self.claim.tries > 1:
+                claims.mark_begun(self.claim, BETWEEN_STEPS)
+            return False
+        key = "" if begun == BETWEEN_STEPS else begun
+        deaths = records.died(self.claim, at=key)
+        if deaths < DEATHS_ALLOWED:
+            claims.mark_begun(self.claim, BETWEEN_STEPS)
+            return False
+        place = f'in step "{key}"' if key else "in the code between steps"
+        error = CrashLoopError(
+            f"The process died {deaths} times in a row {place} (run {self.claim.run_id}). Look at its memory and its "
+            "native libraries, then resume the run.",
+            step=key or None,
+            deaths=deaths,
+        )
+        self._block(error)
+        return True
+
+    def _is_overdue(self) -> bool:
+        """Fail the run if its own timeout is over."""
+        deadline = self.claim.run.deadline
+        if deadline is None or self.in_handler or deadline > self.claim.now:
+            return False
+        failure = Failure(
+            message=f"The run had not ended by {deadline:%Y-%m-%d %H:%M:%S} UTC, its timeout.",
+            error_class="django_workflow.core.exceptions.RunTimeoutError",
+            traceback="",
+            step=None,
+            attempts=0,
+        )
+        self._fail(failure, "")
+        return True
+
+    def _add_elapsed(self) -> None:
+        if not self.claim.is_turn:
+            return
+        timers = [record for record in self.journal.open_records() if record.is_timer]
+        for timer in sorted((t for t in timers if t.wake_at and t.wake_at <= self.claim.now), key=lambda t: t.wake_at or self.claim.now):
+            done = records.record(self.claim, _elapsed(timer))
+            self.journal.add(
+                timer._replace(status=StepStatus.COMPLETED, sequence=done.sequence, finished_at=done.finished_at)
+            )
+
+    def _facts(self) -> RunFacts:
+        run = self.claim.run
+        stored = codec.loads(run.options_text)
+        return RunFacts(
+            workflow_run_id=run.id,
+            workflow_run_created_at=run.created_at,
+            request_payload=None if run.payload_text is None else codec.loads(run.payload_text),
+            headers=codec.loads(run.headers_text),
+            url=url_of(self.workflow),
+            labels=tuple(stored.get("labels", ())),
+            version=run.version,
+        )
+
+    def _pass(self) -> Outcome:
+        """Run the function once, from its top."""
+        try:
+            facts = self._facts()
+        except UndecodableValueError as error:
+            return Diverged(error)
+        replay_class = AsyncReplay if self.workflow.is_async else SyncReplay
+        replay = replay_class(
+            self.journal,
+            self.performer,
+            facts,
+            target=self.claim.step_key or None,
+            prefix=self.prefix,
+            retried=self.claim.run.code_attempts,
+            strict_arguments=self.workflow.options.strict_arguments,
+        )
+        logger.debug("Pass of run %s", self.claim.run_id, extra={"run_id": self.claim.run_id})
+        outcome = replay.run(self._function(replay))
+        self.markers = tuple(replay.markers)
+        return outcome
+
+    def _function(self, replay: Replay) -> Callable[[], Any]:
+        context: Any = AsyncWorkflowContext(replay) if self.workflow.is_async else WorkflowContext(replay)  # type: ignore[arg-type]
+        if not self.in_handler:
+            function = self.workflow.versions[self.claim.run.version]
+            return lambda: function(context)
+        handler = self.workflow.failure_handler
+        failure = Failure.from_json(codec.loads(self.claim.run.failure_text or "{}"))
+        return lambda: handler(context, failure) if handler is not None else None
+
+    def _settle(self, outcome: Outcome) -> End | None:
+        """Do what the outcome asks for; None means another pass."""
+        performer = self.performer
+        if performer.fenced:
+            return End.OVER
+        if performer.broken is not None:
+            raise DeliveryTroubleError(f"The database did not answer: {performer.broken}") from performer.broken
+        if isinstance(outcome, Diverged):
+            return self._diverged(outcome.error)
+        if not self.claim.is_turn:
+            return self._settle_step_delivery(outcome)
+        if isinstance(outcome, Suspended):
+            return self._suspended(outcome)
+        if isinstance(outcome, Completed):
+            self._completed(outcome.value)
+        elif isinstance(outcome, Raised):
+            self._raised(outcome.error)
+        elif isinstance(outcome, Cancelled):
+            runs.cancel_from_inside(self.claim)
+        return End.OVER
+
+    def _settle_step_delivery(self, outcome: Outcome) -> End:
+        record = self.journal.records.get(self.claim.step_key)
+        if record is not None and record.sequence is not None:
+            return End.OVER
+        if record is not None and record.status == StepStatus.RETRYING and isinstance(outcome, Suspended):
+            # Put off by this very entry, or claimed a moment too early: then it is given back for its time.
+            claims.give_back_step(self.claim, record.wake_at)
+            return End.OVER
+        if self.performer.exhausted:
+            return End.AGAIN
+        runs.end_step_delivery(self.claim)
+        return End.OVER
+
+    def _diverged(self, error: WorkflowError) -> End:
+        if not self.claim.is_turn:
+            # Only the turn gives a verdict: it may have a newer journal.
+            runs.end_step_delivery(self.claim)
+        else:
+            self._block(error)
+        return End.OVER
+
+    def _suspended(self, outcome: Suspended) -> End | None:
+        performer = self.performer
+        if performer.exhausted:
+            return End.AGAIN
+        bodies = [(step, record) for step, record in outcome.steps if step.has_body]
+        if len(outcome.steps) == 1 and bodies:
+            step, record = bodies[0]
+            if not performer.may_execute(record):
+                self._wait(outcome, [])
+                return End.OVER
+            return self._execute_alone(step)
+        self._wait(outcome, [step.key for step, record in bodies if record is None or not record.delivered])
+        return End.OVER
+
+    def _execute_alone(self, step: Step) -> End | None:
+        """Execute the only open step of the run, met in a branch that has been left; then pass again."""
+        self.performer.execute(step, self.journal.records.get(step.key), self.markers)
+        if self.performer.fenced:
+            return End.OVER
+        if self.performer.broken is not None:
+            raise DeliveryTroubleError(f"The database did not answer: {self.performer.broken}")
+        return End.AGAIN if self.performer.exhausted and not self._moved_on(step) else None
+
+    def _moved_on(self, step: Step) -> bool:
+        record = self.journal.records.get(step.key)
+        return record is not None and record.sequence is not None
+
+    def _wait(self, outcome: Suspended, fan_out: list[str]) -> None:
+        rows = [opened(step) for step, record in outcome.steps if record is None]
+        records.wait(self.claim, rows, fan_out=fan_out, due_at=self._deadline(), markers=[marker_row(m) for m in self.markers])
+
+    def _deadline(self) -> datetime | None:
+        return None if self.in_handler else self.claim.run.deadline
+
+    def _completed(self, value: Any) -> None:
+        if self.in_handler:
+            runs.end_handler(self.claim, None)
+            return
+        try:
+            text = None if value is None else codec.dumps(value, what="result", max_bytes=settings().MAX_RESULT_BYTES)
+        except WorkflowError as error:
+            self._raised(error)
+            return
+        leaves_open = bool(self.journal.open_records())
+        if runs.complete(self.claim, text, leaves_open=leaves_open):
+            logger.info("Run %s completed", self.claim.run_id, extra={"run_id": self.claim.run_id})
+        else:
+            claims.give_back(self.claim, due_in=timedelta(0))
+
+    def _raised(self, error: BaseException) -> None:
+        run = self.claim.run
+        attempts = run.code_attempts + 1 if run.code_failed_at == self.claim.wakes else 1
+        failure = failure_of(error, attempts=attempts)
+        if isinstance(error, UndecodableValueError):
+            self._block(error)
+            return
+        delay = None if failure.step is not None else retry_in(error, attempts, self.options)
+        attempt = AttemptRow("", attempts, Attempt.Outcome.FAILED, text_of(failure))
+        extra = {"run_id": run.id, "attempt": attempts}
+        if delay is not None:
+            logger.warning("The code between steps of run %s is tried again in %s: %s", run.id, delay, failure.message, extra=extra)
+            runs.retry_code(self.claim, attempts=attempts, delay=delay, attempt=attempt)
+            return
+        logger.error("Run %s failed: %s", run.id, failure.message, extra=extra)
+        if failure.step is None:
+            self._fail(failure, "", attempt)
+        else:
+            self._fail(failure, self._key_of(failure.step))
+
+    def _key_of(self, step_name: str) -> str:
+        """Return the key of the step whose error ended the run: the last one of that name that failed."""
+        failed = [r for r in self.journal.in_sequence() if r.status == StepStatus.FAILED and r.name == step_name]
+        return failed[-1].key if failed else ""
+
+    def _fail(self, failure: Failure, failed_step: str, attempt: AttemptRow | None = None) -> None:
+        text = text_of(failure)
+        if self.in_handler:
+            runs.end_handler(self.claim, text)
+            return
+        runs.end_badly(
+            self.claim,
+            RunStatus.FAILED,
+            text,
+            failed_step=failed_step,
+            with_handler=self.workflow.failure_handler is not None,
+            attempt=attempt,
+        )
+
+    def _block(self, error: WorkflowError) -> None:
+        failure = Failure.from_exception(error, step=getattr(error, "step", None), attempts=0)
+        logger.error("Run %s is blocked: %s", self.claim.run_id, error, extra={"run_id": self.claim.run_id})
+        if self.in_handler:
+            runs.end_handler(self.claim, text_of(failure))
+        else:
+            runs.end_badly(self.claim, RunStatus.BLOCKED, text_of(failure))

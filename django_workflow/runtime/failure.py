@@ -1,0 +1,72 @@
+"""What becomes of an error: tried again, or given up. The workflow's own trouble, kept apart from a delivery's."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from random import Random
+from typing import Any
+
+from django_workflow.conf import settings
+from django_workflow.core.codec import codec
+from django_workflow.core.exceptions import StepError
+from django_workflow.core.retry import RetryPolicy, is_retryable, requested_delay
+from django_workflow.core.steps import StepOptions
+from django_workflow.core.types import Failure
+from django_workflow.core.workflow import Workflow
+from django_workflow.store.rows import RunRow
+
+MAX_TROUBLE_SECONDS = 60
+DEATHS_ALLOWED = 3
+
+_random = Random()  # noqa: S311  spreads retries, guards nothing
+
+
+def run_options(run: RunRow, workflow: Workflow[Any, Any]) -> StepOptions:
+    """Return the options that hold for the run's steps: the trigger's over the workflow's."""
+    stored = codec.loads(run.options_text)
+    retries = stored.get("retries")
+    delay = stored.get("retry_delay")
+    given = StepOptions(
+        retries=RetryPolicy.from_json(retries) if isinstance(retries, dict) else retries,
+        retry_delay=None if delay is None else timedelta(seconds=delay),
+    )
+    return given.over(workflow.options.steps)
+
+
+def retry_in(error: BaseException, attempt: int, options: StepOptions) -> timedelta | None:
+    """Return how long to wait after this attempt failed, or None to give up."""
+    if not is_retryable(error):
+        return None
+    delay = options.policy(settings().RETRIES).delay_before(attempt, random=_random)
+    if delay is None:
+        return None
+    asked = requested_delay(error)
+    return delay if asked is None else asked
+
+
+def failure_of(error: BaseException, *, attempts: int) -> Failure:
+    """Describe what ended a run; an uncaught step error speaks for its step."""
+    if isinstance(error, StepError):
+        return error.failure
+    return Failure.from_exception(error, step=None, attempts=attempts)
+
+
+def timeout_failure(step: str, seconds: float, attempts: int) -> Failure:
+    """Describe an attempt that took longer than the step's timeout."""
+    return Failure(
+        message=f'The body of step "{step}" took longer than its timeout of {seconds:g} s.',
+        error_class="django_workflow.core.exceptions.StepTimeoutError",
+        traceback="",
+        step=step,
+        attempts=attempts,
+    )
+
+
+def trouble_delay(tries: int) -> timedelta:
+    """Return when a delivery that did not get through is repeated: after 1 s, doubling to 60 s, without end."""
+    return timedelta(seconds=min(MAX_TROUBLE_SECONDS, 2 ** min(max(tries, 1) - 1, 10)))
+
+
+def text_of(failure: Failure) -> str:
+    """Return the stored form of a failure."""
+    return codec.dumps(failure.to_json(), what="failure")

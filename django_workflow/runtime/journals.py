@@ -1,0 +1,64 @@
+"""The journals that this process keeps between passes.
+
+Records never change once they have a sequence number, so only what is newer, and the open steps, are loaded
+again. A journal is taken out while it is used; a resume, or another run under an old id, makes it worthless.
+Never consulted for fencing: that is the database's.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from threading import Lock
+
+from django_workflow.core.journal import Journal
+from django_workflow.store import records
+from django_workflow.store.rows import Claim
+
+KEPT_RECORDS = 50_000
+
+
+class JournalCache:
+    """Journals by run, the most recently used last."""
+
+    def __init__(self, limit: int = KEPT_RECORDS) -> None:
+        self._limit = limit
+        self._size = 0
+        self._lock = Lock()
+        self._journals: OrderedDict[str, Journal] = OrderedDict()
+
+    def take(self, claim: Claim) -> Journal:
+        """Return the journal of the claimed run, up to date as of a moment after the claim."""
+        run = claim.run
+        started = run.started_at or claim.now
+        with self._lock:
+            journal = self._journals.pop(run.id, None)
+            if journal is not None:
+                self._size -= len(journal.records)
+        if journal is None or journal.revision != run.revision or journal.started_at != started:
+            journal = Journal(run.id, revision=run.revision, started_at=started)
+        else:
+            journal.forget_open()
+        if claim.wakes or not claim.is_turn or run.started_at is not None:
+            journal.extend(records.load(run.id, journal.watermark))
+        return journal
+
+    def keep(self, journal: Journal) -> None:
+        """Keep a journal for the next pass, and drop the oldest ones beyond the limit."""
+        with self._lock:
+            previous = self._journals.pop(journal.run_id, None)
+            if previous is not None:
+                self._size -= len(previous.records)
+            self._journals[journal.run_id] = journal
+            self._size += len(journal.records)
+            while self._size > self._limit and len(self._journals) > 1:
+                _, oldest = self._journals.popitem(last=False)
+                self._size -= len(oldest.records)
+
+    def clear(self) -> None:
+        """Forget everything, as the sandbox does between tests."""
+        with self._lock:
+            self._journals.clear()
+            self._size = 0
+
+
+journals = JournalCache()

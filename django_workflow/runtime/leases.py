@@ -1,0 +1,134 @@
+"""The keeper: one thread per process that renews the leases of what the process holds, and ends what is overdue.
+
+It ticks only while something is held. A claim that waits behind a slow one in its batch is given back, so that
+another worker can take it; one statement a tick renews all the others once a third of the lease is over.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from threading import Condition, Thread
+from time import monotonic
+
+from django.db import connections
+
+from django_workflow.conf import settings
+from django_workflow.store import claims as store
+from django_workflow.store.rows import Claim
+
+logger = logging.getLogger(__name__)
+
+PATIENCE_SECONDS = 0.2
+
+
+@dataclass(slots=True, eq=False)
+class Held:
+    """A claim in the keeper's hands."""
+
+    claim: Claim
+    renewed: float
+    begun: float | None = None
+    released: bool = False
+    deadline: float | None = None
+    overdue: Callable[[], None] | None = None
+
+
+class Keeper:
+    """Renews leases and watches deadlines."""
+
+    def __init__(self) -> None:
+        self._reset()
+        os.register_at_fork(after_in_child=self._reset)
+
+    def _reset(self) -> None:
+        self._held: list[Held] = []
+        self._changed = Condition()
+        self._thread: Thread | None = None
+
+    def hold(self, claims: list[Claim]) -> list[Held]:
+        """Renew the leases of these claims from now on, until each is let go."""
+        now = monotonic()
+        held = [Held(claim, now) for claim in claims]
+        with self._changed:
+            self._held.extend(held)
+            if self._thread is None or not self._thread.is_alive():
+                self._thread = Thread(target=self._watch, name="django_workflow-keeper", daemon=True)
+                self._thread.start()
+            self._changed.notify_all()
+        return held
+
+    def begin(self, held: Held) -> bool:
+        """Mark the claim as begun; False if it has been given back meanwhile."""
+        with self._changed:
+            held.begun = monotonic()
+            return not held.released
+
+    def let_go(self, held: Held) -> None:
+        """Stop renewing."""
+        with self._changed:
+            if held in self._held:
+                self._held.remove(held)
+
+    def watch(self, claim: Claim, seconds: float, overdue: Callable[[], None]) -> Held:
+        """Call ``overdue``, in the keeper's thread, if the returned watch is not let go in time."""
+        held = Held(claim, monotonic(), begun=monotonic(), deadline=monotonic() + seconds, overdue=overdue)
+        # A watch renews nothing until it takes the claim over: `renewed` far ahead keeps it out of the statement.
+        held.renewed = float("inf")
+        self.hold([])
+        with self._changed:
+            self._held.append(held)
+            self._changed.notify_all()
+        return held
+
+    def _watch(self) -> None:
+        try:
+            while True:
+                with self._changed:
+                    if not self._held and not self._changed.wait_for(lambda: bool(self._held), timeout=60):
+                        self._thread = None
+                        return
+                    self._changed.wait(self._pause())
+                try:
+                    self._tick()
+                except Exception:  # broad: the keeper must outlive a database that is away
+                    logger.warning("Leases could not be renewed; trying again.", exc_info=True)
+                    connections.close_all()
+        finally:
+            connections.close_all()
+
+    def _pause(self) -> float:
+        now = monotonic()
+        lease = settings().LEASE.total_seconds()
+        ends = [now + PATIENCE_SECONDS if any(held.begun is None for held in self._held) else now + lease / 3]
+        ends += [held.deadline for held in self._held if held.deadline is not None]
+        ends += [held.renewed + lease / 3 for held in self._held if held.renewed != float("inf")]
+        return max(0.005, min(ends) - now)
+
+    def _tick(self) -> None:
+        now = monotonic()
+        lease = settings().LEASE.total_seconds()
+        with self._changed:
+            overdue = [h for h in self._held if h.deadline is not None and h.deadline <= now]
+            for held in overdue:
+                held.deadline = None
+            slow = any(h.begun is not None and now - h.begun > PATIENCE_SECONDS for h in self._held)
+            stale = [h for h in self._held if h.begun is None] if slow else []
+            for held in stale:
+                held.released = True
+                self._held.remove(held)
+            renewals = [h for h in self._held if now - h.renewed >= lease / 3]
+            for held in renewals:
+                held.renewed = now
+        if stale:
+            store.release((h.claim.delivery_id, h.claim.token) for h in stale)
+        if renewals:
+            store.renew((h.claim.delivery_id, h.claim.token) for h in renewals)
+        for held in overdue:
+            if held.overdue is not None:
+                held.overdue()
+
+
+keeper = Keeper()

@@ -1,0 +1,123 @@
+"""A sync body that outlasts its timeout cannot be stopped: its attempt is fenced, and fails while it still runs.
+
+At the deadline, in the keeper's thread, the claim gets a new token: what the body returns later is set aside. If
+attempts are left, the next one begins only when the old body has ended or its process is gone (the lease goes on
+meanwhile), unless the step allows ``overlap``. If none is left, the failure is recorded at once and the run goes on.
+"""
+
+from __future__ import annotations
+
+import logging
+from datetime import timedelta
+from threading import Lock
+from typing import Any
+
+from django.db import Error as DatabaseError
+
+from django_workflow.core.exceptions import DeliveryFencedError
+from django_workflow.core.types import Failure, StepStatus
+from django_workflow.models import Attempt
+from django_workflow.runtime.failure import retry_in, text_of, timeout_failure
+from django_workflow.runtime.leases import Held, keeper
+from django_workflow.store import claims, records
+from django_workflow.store.records import AttemptRow
+from django_workflow.store.rows import Claim
+
+logger = logging.getLogger(__name__)
+
+
+class Overtime:
+    """The watch over one attempt."""
+
+    def __init__(self, performer: Any, call: Any) -> None:
+        self._performer = performer
+        self._call = call
+        self._lock = Lock()
+        self._ended = False
+        self._expired = False
+        self._claim: Claim | None = None
+        self._delay: timedelta | None = None
+        self._held: Held | None = None
+
+    @classmethod
+    def watching(cls, performer: Any, call: Any) -> Overtime:
+        """Return a watch that has begun."""
+        overtime = cls(performer, call)
+        overtime._held = keeper.watch(performer.claim, call.timeout.total_seconds(), overtime._expire)
+        return overtime
+
+    def ended_in_time(self) -> bool:
+        """Tell, at the end of the body, whether its deadline has not been acted upon."""
+        with self._lock:
+            self._ended = True
+            if not self._expired and self._held is not None:
+                keeper.let_go(self._held)
+            return not self._expired
+
+    def _expire(self) -> None:
+        with self._lock:
+            if self._ended:
+                return
+            self._expired = True
+            self._claim = Claim(*(getattr(self._performer.claim, name) for name in Claim.__slots__))
+            try:
+                self._fail(self._claim)
+            except (DeliveryFencedError, DatabaseError):
+                logger.warning(
+                    "A timeout could not be recorded.", exc_info=True, extra={"run_id": self._performer.claim.run_id}
+                )
+                self._claim = None
+
+    def _fail(self, claim: Claim) -> None:
+        call = self._call
+        if not claims.take_over(claim):
+            self._claim = None
+            return
+        failure = timeout_failure(call.step.name, call.timeout.total_seconds(), call.attempt)
+        text = text_of(failure)
+        attempt = AttemptRow(call.step.key, call.attempt, Attempt.Outcome.TIMED_OUT, text, None, call.took)
+        self._delay = retry_in(TimeoutError(failure.message), call.attempt, call.options)
+        if self._delay is None:
+            row = call.row(self._performer, StepStatus.FAILED, failure_text=text, attempts=call.attempt)
+            records.record(claim, row, markers=call.marker_rows(), attempt=attempt)
+        else:
+            wakes_in = self._delay if call.options.overlap else None
+            status = StepStatus.RETRYING if call.options.overlap else StepStatus.EXECUTING
+            row = call.row(
+                self._performer, status, failure_text=text, attempts=call.attempt, wakes_in=wakes_in
+            )
+            records.put_off(claim, row, attempt, ends=call.options.overlap, markers=call.marker_rows())
+        if self._delay is None or call.options.overlap:
+            if claim.is_turn:
+                claims.give_back(claim, due_in=self._delay or timedelta(0))
+            self._claim = None
+            return
+        if self._held is not None:
+            self._held.claim = claim
+            self._held.renewed = 0.0
+
+    def settle(self, text: str | None, error: BaseException | None) -> None:
+        """Set the late outcome of the body aside, and let the next attempt begin after its delay."""
+        call = self._call
+        if self._held is not None:
+            keeper.let_go(self._held)
+        failure = None
+        if error is not None:
+            failure = text_of(Failure.from_exception(error, step=call.step.name, attempts=call.attempt))
+        try:
+            late = AttemptRow(call.step.key, call.attempt, Attempt.Outcome.LATE, failure, text, call.took)
+            records.keep(self._performer.claim.run_id, late, worker=self._performer.worker)
+            if self._claim is not None and self._delay is not None:
+                self._put_off(self._claim, self._delay)
+        except (DeliveryFencedError, DatabaseError):
+            logger.warning("A late outcome could not be kept.", exc_info=True, extra={"run_id": self._performer.claim.run_id})
+
+    def _put_off(self, claim: Claim, delay: timedelta) -> None:
+        call = self._call
+        failure = text_of(timeout_failure(call.step.name, call.timeout.total_seconds(), call.attempt))
+        row = call.row(
+            self._performer, StepStatus.RETRYING, failure_text=failure, attempts=call.attempt, wakes_in=delay
+        )
+        records.put_off(claim, row, None)
+        if claim.is_turn:
+            claims.give_back(claim, due_in=delay)

@@ -1,0 +1,374 @@
+"""Executes and records one step: the host of a pass.
+
+A body is called outside any transaction (an atomic one inside its own), and its record is one short write under the
+claim's token. What goes wrong with a write is the delivery's trouble and never reaches user code: the pass is left
+as if it had to wait, and `fenced` or `broken` tells the executor why.
+"""
+
+from __future__ import annotations
+
+import logging
+from datetime import timedelta
+from time import monotonic
+from typing import Any
+
+from django.db import Error as DatabaseError
+from django.db import transaction
+
+from django_workflow.conf import settings
+from django_workflow.core.codec import codec
+from django_workflow.core.context import CurrentStep, executing
+from django_workflow.core.exceptions import DeliveryFencedError
+from django_workflow.core.journal import Journal, Record
+from django_workflow.core.steps import AtomicStep, PatchStep, RunStep, SleepStep, SleepUntilStep, Step, StepOptions
+from django_workflow.core.types import Failure, StepKind, StepStatus
+from django_workflow.models import Attempt
+from django_workflow.runtime.bodies import (
+    BodyTimeoutError,
+    call_body,
+    idempotency_key,
+    other_aliases_refuse_writes,
+    refuse_coroutine_function,
+)
+from django_workflow.runtime.failure import retry_in, text_of, timeout_failure
+from django_workflow.runtime.overtime import Overtime
+from django_workflow.store import claims, records
+from django_workflow.store.records import AttemptRow
+from django_workflow.store.rows import Claim, StepRow
+from django_workflow.store.sql import connection
+
+logger = logging.getLogger(__name__)
+
+GRACE = timedelta(seconds=5)
+
+
+class Allowance:
+    """How much one entry may do: for how long new bodies are begun, and how many."""
+
+    def __init__(self, *, budget: timedelta | None, steps: int | None) -> None:
+        self._ends = None if budget is None else monotonic() + budget.total_seconds()
+        self._steps = steps
+        self._begun = 0
+
+    def spend(self) -> bool:
+        """Use up one body; False when none is left. The first one is always allowed."""
+        if self._steps is not None and self._begun >= self._steps:
+            return False
+        if self._begun and self._ends is not None and monotonic() >= self._ends:
+            return False
+        self._begun += 1
+        return True
+
+
+class Performer:
+    """What a pass asks: execute this step under this claim, and record it."""
+
+    def __init__(
+        self, claim: Claim, journal: Journal, options: StepOptions, allowance: Allowance, worker: str
+    ) -> None:
+        self.claim = claim
+        self.journal = journal
+        self.options = options
+        self.allowance = allowance
+        self.worker = worker
+        self.entered = monotonic()
+        #: Nothing more is begun in this entry: its allowance is spent, or something else happened to the run.
+        self.exhausted = False
+        self.fenced = False
+        self.broken: Exception | None = None
+
+    @property
+    def now(self) -> Any:
+        """The database's time at the claim, moved on by this process's clock."""
+        return self.claim.now + timedelta(seconds=monotonic() - self.entered)
+
+    def execute(self, step: Step, record: Record | None, markers: tuple[PatchStep, ...]) -> Record | None:
+        """See `core.replay.Host.execute()`."""
+        if self.fenced or self.broken is not None or self.exhausted:
+            return None
+        if isinstance(step, SleepStep | SleepUntilStep):
+            return self._timer(step, record, markers)
+        if not isinstance(step, RunStep) or not self.may_execute(record):
+            return None
+        if not self.allowance.spend():
+            self.exhausted = True
+            return None
+        return self._perform(step, record, markers)
+
+    def may_execute(self, record: Record | None) -> bool:
+        """Whether a body may be begun now: no step delivery has it, and its retry delay is over."""
+        if record is None:
+            return True
+        if record.delivered and self.claim.is_turn:
+            return False
+        return record.wake_at is None or record.wake_at <= self.now
+
+    def _timer(self, step: SleepStep | SleepUntilStep, record: Record | None, markers: tuple[PatchStep, ...]) -> Record | None:
+        if record is not None:
+            return None
+        past = step.duration <= timedelta(0) if isinstance(step, SleepStep) else step.moment <= self.now
+        if not past:
+            return None
+        row = opened(step)
+        return self.write(step, StepRow(**{**_as_dict(row), "status": StepStatus.COMPLETED, "wakes_in": None}), markers)
+
+    def _perform(self, step: RunStep, record: Record | None, markers: tuple[PatchStep, ...]) -> Record | None:
+        attempt = (record.attempts if record is not None else 0) + 1
+        options = step.options.over(self.options)
+        atomic = isinstance(step, AtomicStep)
+        timeout = options.timeout or (settings().ATOMIC_TIMEOUT if atomic else settings().STEP_TIMEOUT)
+        try:
+            if self.claim.tries > 1 and not claims.mark_begun(self.claim, step.key):
+                self.fenced = True
+                return None
+            if atomic and connection().vendor == "sqlite":
+                # The body will hold the only write lock, so nobody could renew its lease meanwhile.
+                claims.renew([(self.claim.delivery_id, self.claim.token)], (timeout or timedelta(0)) + GRACE)
+        except DatabaseError as error:
+            self.broken = error
+            return None
+        current = CurrentStep(
+            name=step.name,
+            attempt=attempt,
+            idempotency_key=idempotency_key(self.claim.run_id, 0, self._round(step), step.key),
+            workflow_run_id=self.claim.run_id,
+            deadline=None if timeout is None else self.now + timeout,
+        )
+        call = _Call(step, record, markers, attempt, options, timeout, current)
+        return self._perform_atomic(call) if atomic else self._perform_run(call)
+
+    def _round(self, step: Step) -> int:
+        return self.claim.run.handler_round if step.branch.startswith("failure.") else 0
+
+    def _perform_run(self, call: _Call) -> Record | None:
+        overtime = Overtime.watching(self, call) if call.timeout is not None else None
+        error: BaseException | None = None
+        text: str | None = None
+        try:
+            value = call_body(call.step, call.current, call.timeout)
+            text = codec.dumps(value, what="result", max_bytes=settings().MAX_RESULT_BYTES)
+        except (Exception, SystemExit) as raised:  # the door of user code: whatever a body raises is its attempt
+            error = raised
+        if overtime is not None and not overtime.ended_in_time():
+            self.fenced = True
+            overtime.settle(text, error)
+            return None
+        if error is not None:
+            return self.failed(call, error)
+        return self.write(call.step, self._completed(call, text), call.markers)
+
+    def _completed(self, call: _Call, text: str | None) -> StepRow:
+        return call.row(self, StepStatus.COMPLETED, result_text=text, attempts=call.attempt)
+
+    def _perform_atomic(self, call: _Call) -> Record | None:
+        done: Record | None = None
+        committing = False
+        token = executing.set(call.current)
+        overtime = Overtime.watching(self, call) if connection().vendor != "sqlite" and call.timeout else None
+        try:
+            refuse_coroutine_function(call.step)
+            with other_aliases_refuse_writes(call.step.name), transaction.atomic(using=settings().DATABASE):
+                value = call.step.fn(*call.step.args, **call.step.kwargs)
+                text = codec.dumps(value, what="result", max_bytes=settings().MAX_RESULT_BYTES)
+                done = self._recorded(call.step, self._completed(call, text), call.markers)
+                committing = True
+        except DeliveryFencedError:
+            self.fenced = True
+        except (Exception, SystemExit) as error:  # the door of user code, and of COMMIT
+            if overtime is not None and not overtime.ended_in_time():
+                self.fenced = True
+                overtime.settle(None, error)
+                return None
+            return self._after_commit(call, done, error) if committing else self.failed(call, error)
+        finally:
+            executing.reset(token)
+            if overtime is not None:
+                overtime.ended_in_time()
+        if done is not None:
+            self._add(done, call.markers)
+        return done
+
+    def _after_commit(self, call: _Call, done: Record | None, error: BaseException) -> Record | None:
+        """Decide an unknown outcome by reading the journal: a hook raised after the commit, or the commit got lost."""
+        try:
+            if isinstance(error, DatabaseError) and not connection().in_atomic_block:
+                connection().close()
+            if not records.is_recorded(self.claim.run_id, call.step.key) or done is None:
+                self.broken = error if isinstance(error, Exception) else RuntimeError(repr(error))
+                return None
+            failure = Failure.from_exception(error, step=call.step.name, attempts=call.attempt)
+            row = AttemptRow(call.step.key, call.attempt, Attempt.Outcome.HOOK_FAILED, text_of(failure))
+            records.keep(self.claim.run_id, row, worker=self.worker)
+        except DatabaseError as away:
+            self.broken = away
+            return None
+        logger.error(
+            'An on_commit hook of step "%s" raised; the step is recorded and not repeated.',
+            call.step.name,
+            exc_info=error,
+            extra={"run_id": self.claim.run_id, "step": call.step.name, "attempt": call.attempt},
+        )
+        self._add(done, call.markers)
+        return done
+
+    def failed(self, call: _Call, error: BaseException) -> Record | None:
+        """Keep a failed attempt: the step is put off, or recorded as failed."""
+        if isinstance(error, BodyTimeoutError) and call.timeout is not None:
+            failure = timeout_failure(call.step.name, call.timeout.total_seconds(), call.attempt)
+            outcome = Attempt.Outcome.TIMED_OUT
+        else:
+            failure = Failure.from_exception(error, step=call.step.name, attempts=call.attempt)
+            outcome = Attempt.Outcome.FAILED
+        text = text_of(failure)
+        attempt = AttemptRow(call.step.key, call.attempt, outcome, text, None, call.took)
+        delay = retry_in(error, call.attempt, call.options)
+        extra = {"run_id": self.claim.run_id, "step": call.step.name, "attempt": call.attempt}
+        if delay is None:
+            logger.warning('Step "%s" gave up: %s', call.step.name, failure.message, extra=extra)
+            row = call.row(self, StepStatus.FAILED, failure_text=text, attempts=call.attempt)
+            return self.write(call.step, row, call.markers, attempt)
+        logger.warning('Step "%s" is tried again in %s: %s', call.step.name, delay, failure.message, extra=extra)
+        row = call.row(self, StepStatus.RETRYING, failure_text=text, attempts=call.attempt, wakes_in=delay)
+        try:
+            records.put_off(self.claim, row, attempt, markers=call.marker_rows())
+        except DeliveryFencedError:
+            self.fenced = True
+        except DatabaseError as away:
+            self.broken = away
+        else:
+            self._add(_record_of(row, None, None)._replace(wake_at=self.now + delay), call.markers)
+        return None
+
+    def write(
+        self, step: Step, row: StepRow, markers: tuple[PatchStep, ...], attempt: AttemptRow | None = None
+    ) -> Record | None:
+        """Record a result; None, with the reason kept, where that was not possible."""
+        try:
+            done = self._recorded(step, row, markers, attempt)
+        except DeliveryFencedError:
+            self.fenced = True
+            self._keep_late(row)
+            return None
+        except DatabaseError as error:
+            self.broken = error
+            return None
+        self._add(done, markers)
+        return done
+
+    def _recorded(
+        self, step: Step, row: StepRow, markers: tuple[PatchStep, ...], attempt: AttemptRow | None = None
+    ) -> Record:
+        before = self.claim.wakes
+        marks = [marker_row(marker) for marker in markers]
+        done = records.record(self.claim, row, markers=marks, attempt=attempt)
+        if self.claim.is_turn and done.sequence != before + 1 + len(marks):
+            self.exhausted = True
+        return _record_of(row, done.sequence, done.finished_at)
+
+    def _add(self, record: Record, markers: tuple[PatchStep, ...]) -> None:
+        # Markers stand before the step in their branch; their numbers only matter to the database.
+        for marker in markers:
+            self.journal.add(_record_of(marker_row(marker), 0, None))
+        self.journal.add(record)
+
+    def _keep_late(self, row: StepRow) -> None:
+        late = AttemptRow(
+            row.key, row.attempts, Attempt.Outcome.LATE, row.failure_text, row.result_text, row.took or timedelta(0)
+        )
+        try:
+            records.keep(self.claim.run_id, late, worker=self.worker)
+        except DatabaseError:
+            logger.warning("A late result could not be kept.", exc_info=True, extra={"run_id": self.claim.run_id})
+
+
+class _Call:
+    """One attempt of a body."""
+
+    def __init__(
+        self,
+        step: RunStep,
+        record: Record | None,
+        markers: tuple[PatchStep, ...],
+        attempt: int,
+        options: StepOptions,
+        timeout: timedelta | None,
+        current: CurrentStep,
+    ) -> None:
+        self.step = step
+        self.record = record
+        self.markers = markers
+        self.attempt = attempt
+        self.options = options
+        self.timeout = timeout
+        self.current = current
+        self.begun = monotonic()
+
+    @property
+    def took(self) -> timedelta:
+        """How long the attempt has lasted."""
+        return timedelta(seconds=monotonic() - self.begun)
+
+    def marker_rows(self) -> list[StepRow]:
+        """Return the rows of the markers met before the step."""
+        return [marker_row(marker) for marker in self.markers]
+
+    def row(self, performer: Performer, status: StepStatus, **fields: Any) -> StepRow:
+        """Return the row that this attempt writes."""
+        return StepRow(
+            key=self.step.key,
+            name=self.step.name,
+            branch=self.step.branch,
+            kind=self.step.kind,
+            status=status,
+            took=self.took,
+            worker=performer.worker,
+            delivered=self.record.delivered if self.record is not None else False,
+            registered=self.record is not None,
+            **fields,
+        )
+
+
+def opened(step: Step) -> StepRow:
+    """Return the row with which a step is registered before it has a result."""
+    arguments = codec.dumps(step.arguments(), what="arguments") if step.compares else ""
+    base: dict[str, Any] = {
+        "key": step.key,
+        "name": step.name,
+        "branch": step.branch,
+        "kind": step.kind,
+        "arguments_text": arguments,
+    }
+    if isinstance(step, SleepStep):
+        return StepRow(**base, status=StepStatus.SLEEPING, wakes_in=step.duration)
+    if isinstance(step, SleepUntilStep):
+        return StepRow(**base, status=StepStatus.SLEEPING, wake_at=step.moment)
+    return StepRow(**base, status=StepStatus.PENDING)
+
+
+def marker_row(marker: PatchStep) -> StepRow:
+    """Return the row of a ``ctx.patched()`` marker."""
+    return StepRow(
+        key=marker.key, name=marker.name, branch=marker.branch, kind=StepKind.PATCH, status=StepStatus.COMPLETED
+    )
+
+
+def _as_dict(row: StepRow) -> dict[str, Any]:
+    return {name: getattr(row, name) for name in row.__dataclass_fields__}
+
+
+def _record_of(row: StepRow, sequence: int | None, finished_at: Any) -> Record:
+    return Record(
+        row.key,
+        row.name,
+        row.branch,
+        row.kind,
+        row.status,
+        sequence,
+        row.arguments_text,
+        row.result_text,
+        row.failure_text,
+        row.attempts,
+        row.delivered,
+        row.wake_at,
+        finished_at,
+    )

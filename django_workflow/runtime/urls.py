@@ -1,0 +1,81 @@
+"""Where a workflow answers: its path in the project's urlconf, behind ``BASE_URL``."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+from django.core.signals import setting_changed
+from django.urls import NoReverseMatch, URLPattern, URLResolver, get_resolver, reverse
+from django.urls.exceptions import Resolver404
+
+from django_workflow.conf import settings
+from django_workflow.core.exceptions import InvalidOptionError
+from django_workflow.core.workflow import Workflow
+
+DOOR = "django_workflow:workflow"
+
+
+def url_of(workflow: Workflow[Any, Any]) -> str:
+    """Return the URL to which deliveries of this workflow go, or "" where none is known."""
+    if workflow.options.url:
+        return workflow.options.url
+    base = settings().BASE_URL
+    path = path_of(workflow) if base else None
+    return f"{base}{path}" if base and path else ""
+
+
+def required_url_of(workflow: Workflow[Any, Any]) -> str:
+    """Return the workflow's URL.
+
+    Raises:
+        InvalidOptionError: there is none; the text says what to add.
+    """
+    url = url_of(workflow)
+    if url:
+        return url
+    if not settings().BASE_URL:
+        raise InvalidOptionError(
+            f'Workflow "{workflow.name}" runs over http, but WORKFLOW["BASE_URL"] is not set. Set it to the address of '
+            'your web servers, or run it inline: @workflow(transport="inline").'
+        )
+    raise InvalidOptionError(
+        f'Workflow "{workflow.name}" runs over http, but no URL leads to it. Add '
+        'path("workflows/", include("django_workflow.urls")) to your urlconf, or a path() to the workflow itself.'
+    )
+
+
+@cache
+def path_of(workflow: Workflow[Any, Any]) -> str | None:
+    """Return the workflow's path: the door's, where it is mounted, else that of its own view."""
+    try:
+        return reverse(DOOR, args=[workflow.name])
+    except (NoReverseMatch, Resolver404):
+        return _own_path(get_resolver(), workflow)
+
+
+def _own_path(resolver: URLResolver, workflow: Workflow[Any, Any]) -> str | None:
+    try:
+        return reverse(workflow)  # type: ignore[arg-type]
+    except NoReverseMatch:
+        return _search(resolver, workflow, "/")
+
+
+def _search(resolver: URLResolver, workflow: Workflow[Any, Any], prefix: str) -> str | None:
+    for entry in resolver.url_patterns:
+        route = str(entry.pattern)
+        if isinstance(entry, URLPattern) and entry.callback is workflow:
+            return prefix + route
+        if isinstance(entry, URLResolver) and "<" not in route:
+            found = _search(entry, workflow, prefix + route)
+            if found is not None:
+                return found
+    return None
+
+
+def _forget(*, setting: str, **_: Any) -> None:
+    if setting in {"ROOT_URLCONF", "FORCE_SCRIPT_NAME", "WORKFLOW"}:
+        path_of.cache_clear()
+
+
+setting_changed.connect(_forget, dispatch_uid="django_workflow.urls")

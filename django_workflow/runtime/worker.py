@@ -1,0 +1,131 @@
+"""A worker at work: claims what is due in batches, has each delivery carried out, and goes on while there is more.
+
+One wake-up may find anything: hints are per worker, not per run. A full batch tells that there is more, and wakes
+one more worker; what is not begun when the process is told to stop is given back.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+from collections.abc import Collection
+from datetime import timedelta
+from threading import Event, get_ident
+from time import monotonic
+
+from django.db import Error as DatabaseError
+
+from django_workflow.conf import settings
+from django_workflow.core.ports import get_dispatcher, get_transport
+from django_workflow.core.workflow import registry
+from django_workflow.runtime.executor import DeliveryTroubleError, End, enter, refuse_open_transaction
+from django_workflow.runtime.failure import trouble_delay
+from django_workflow.runtime.leases import Held, keeper
+from django_workflow.runtime.performer import Allowance
+from django_workflow.store import claims
+from django_workflow.store.rows import Claim
+
+logger = logging.getLogger(__name__)
+
+#: Set when this process has been told to stop: nothing more is claimed or begun.
+stopping = Event()
+
+
+def worker_name() -> str:
+    """Return the name under which this thread holds leases: host, process, thread."""
+    return f"{socket.gethostname()[:60]}:{os.getpid()}:{get_ident() % 100_000}"
+
+
+def hint(count: int = 1) -> None:
+    """Tell up to ``count`` workers to look for due deliveries, where there is somebody to tell."""
+    dispatcher = get_dispatcher()
+    if dispatcher is not None:
+        dispatcher.hint(count)
+
+
+def drain(*, seconds: float | None = None, only: Collection[str] | None = None) -> int:
+    """Carry out due deliveries until none is left, or for about this long; return how many were claimed.
+
+    Raises:
+        TransactionOpenError: called inside a transaction.
+    """
+    refuse_open_transaction("Due deliveries were asked for")
+    worker = worker_name()
+    batch = settings().CLAIM_BATCH
+    ends = None if seconds is None else monotonic() + seconds
+    carried = 0
+    while not stopping.is_set():
+        found = claims.claim(worker, batch, only=only)
+        if not found:
+            return carried
+        if len(found) == batch and only is None:
+            hint()
+        carried += len(found)
+        _carry_all(found, worker)
+        if ends is not None and monotonic() >= ends:
+            hint()
+            return carried
+    return carried
+
+
+def _carry_all(found: list[Claim], worker: str) -> None:
+    held = keeper.hold(found)
+    try:
+        for one in held:
+            if stopping.is_set():
+                break
+            if keeper.begin(one):
+                carry(one.claim, worker)
+            keeper.let_go(one)
+    finally:
+        _release(held)
+
+
+def _release(held: list[Held]) -> None:
+    left = [one for one in held if one.begun is None and not one.released]
+    for one in held:
+        keeper.let_go(one)
+    if left:
+        claims.release((one.claim.delivery_id, one.claim.token) for one in left)
+
+
+def transport_name(claim: Claim) -> str:
+    """Return the transport of the claimed run: its workflow's, else the settings'."""
+    workflow = registry.find(claim.run.workflow)
+    chosen = workflow.options.transport if workflow is not None else "inline"
+    return chosen or settings().default_transport
+
+
+def carry(claim: Claim, worker: str) -> None:
+    """Have one claimed delivery carried out; whatever goes wrong on the way is put off, never lost."""
+    try:
+        get_transport(transport_name(claim)).deliver(claim)
+    except DeliveryTroubleError as error:
+        put_off(claim, str(error))
+    except DatabaseError as error:
+        put_off(claim, f"The database did not answer: {error}")
+    except Exception as error:  # broad: the door of the worker; the delivery is repeated, and the reason shown
+        logger.exception("A delivery of run %s went wrong", claim.run_id, extra={"run_id": claim.run_id})
+        put_off(claim, f"The delivery went wrong: {type(error).__name__}: {error}")
+
+
+def put_off(claim: Claim, reason: str) -> None:
+    """Repeat a delivery later: after 1 s, doubling to 60 s, without end."""
+    delay = trouble_delay(claim.tries)
+    logger.warning(
+        "A delivery of run %s is repeated in %s: %s", claim.run_id, delay, reason, extra={"run_id": claim.run_id}
+    )
+    try:
+        claims.trouble(claim.delivery_id, claim.token, reason=reason, due_in=delay)
+    except DatabaseError:
+        logger.warning("The delivery could not be put off; its lease ends by itself.", extra={"run_id": claim.run_id})
+
+
+def carry_inline(claim: Claim) -> None:
+    """Pass a run in this process, for as long as the pass budget lasts; then it takes its turn behind the others."""
+    workflow = registry.find(claim.run.workflow)
+    steps = workflow.options.steps_per_pass if workflow is not None else None
+    allowance = Allowance(budget=settings().PASS_BUDGET, steps=steps or settings().STEPS_PER_PASS)
+    if enter(claim, worker=worker_name(), allowance=allowance) is End.AGAIN:
+        claims.give_back(claim, due_in=timedelta(0))

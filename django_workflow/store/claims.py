@@ -1,0 +1,293 @@
+"""Deliveries: claimed, entered, renewed, given back."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.db import transaction
+
+from django_workflow.conf import settings
+from django_workflow.core.ports import get_clock
+from django_workflow.core.types import RunStatus
+from django_workflow.models import Delivery, Sweep
+from django_workflow.store.rows import CLAIM_COLUMNS, DELIVERY, RUN, RUN_COLUMNS, Claim, RunRow, moment_of
+from django_workflow.store.sql import Postgres, connection, dialect
+
+_RUN_LIST = ", ".join(f"r.{name}" for name in RUN_COLUMNS)
+_CLAIM_LIST = ", ".join(f"c.{name}" for name in CLAIM_COLUMNS)
+#: What ends a holder's claim: the row is free, and whatever still carries the old token is stale.
+FREE = "leased_by = '', token = token + 1, entries = 0, begun = ''"
+
+
+def now() -> datetime:
+    """Return the database's time, or the installed clock's."""
+    clock = get_clock()
+    if clock is not None:
+        return clock.now()
+    sql, values = dialect().now()
+    with connection().cursor() as cursor:
+        cursor.execute(f"SELECT {sql}", values)
+        moment = moment_of(cursor.fetchone()[0])
+    assert moment is not None  # noqa: S101  a clock has a time
+    return moment
+
+
+def claim(worker: str, limit: int, *, only: Collection[str] | None = None) -> list[Claim]:
+    """Take up to ``limit`` due deliveries, oldest first, each under a lease and a new token.
+
+    A pending run is running from here on. ``only`` names the runs to look at (the sandbox's).
+    """
+    if isinstance(dialect(), Postgres) and only is None:
+        return _claim_in_one(worker, limit)
+    speak = dialect()
+    current, values = speak.now()
+    with connection().cursor() as cursor:
+        cursor.execute(f"SELECT 1 FROM {DELIVERY} WHERE due_at <= {current} LIMIT 1", values)
+        if cursor.fetchone() is None:
+            return []
+    leased, lease_values = speak.now(settings().LEASE)
+    with transaction.atomic(using=settings().DATABASE), connection().cursor() as cursor:
+        ids = speak.claimable(cursor, limit, only)
+        if not ids:
+            return []
+        marks = ", ".join(["%s"] * len(ids))
+        cursor.execute(
+            f"UPDATE {DELIVERY} SET due_at = {leased}, leased_by = %s, token = token + 1, entries = 0, tries = tries + 1 "
+            f"WHERE id IN ({marks}) AND due_at <= {current}",
+            (*lease_values, worker, *ids, *values),
+        )
+        # All of them, or the transaction saw another's claim between its two statements (no row locks there).
+        if cursor.rowcount != len(ids):
+            transaction.set_rollback(True, using=settings().DATABASE)
+            return []
+        claims = _read(cursor, ids)
+        _begin(cursor, [c.run_id for c in claims if c.run.status == RunStatus.PENDING])
+    return claims
+
+
+def _read(cursor: Any, ids: Sequence[int]) -> list[Claim]:
+    current, values = dialect().now()
+    marks = ", ".join(["%s"] * len(ids))
+    cursor.execute(
+        f"SELECT {_CLAIM_LIST}, {current}, {_RUN_LIST} FROM {DELIVERY} c JOIN {RUN} r ON r.id = c.run_id WHERE c.id IN ({marks})",
+        (*values, *ids),
+    )
+    rank = {delivery_id: place for place, delivery_id in enumerate(ids)}
+    return sorted((_claim_of(row) for row in cursor.fetchall()), key=lambda found: rank[found.delivery_id])
+
+
+def _begin(cursor: Any, run_ids: Sequence[str]) -> None:
+    if not run_ids:
+        return
+    current, values = dialect().now()
+    cursor.execute(
+        f"UPDATE {RUN} SET status = 'running', started_at = {current} WHERE status = 'pending' "
+        f"AND id IN ({', '.join(['%s'] * len(run_ids))})",
+        (*values, *run_ids),
+    )
+
+
+def _claim_of(row: Sequence[Any]) -> Claim:
+    size = len(CLAIM_COLUMNS)
+    run = RunRow._make(row[size + 1 :])
+    run = run._replace(
+        created_at=moment_of(run.created_at), started_at=moment_of(run.started_at), deadline=moment_of(run.deadline)
+    )
+    moment = moment_of(row[size])
+    assert moment is not None  # noqa: S101
+    return Claim(*row[:size], now=moment, run=run)
+
+
+def _claim_in_one(worker: str, limit: int) -> list[Claim]:
+    speak = dialect()
+    current, values = speak.now()
+    leased, lease_values = speak.now(settings().LEASE)
+    # The run is read in the snapshot from before `begun`, so a fresh run still says pending.
+    with connection().cursor() as cursor:
+        cursor.execute(
+            f"WITH due AS MATERIALIZED (SELECT id FROM {DELIVERY} WHERE due_at <= {current} ORDER BY due_at "
+            "LIMIT %s FOR UPDATE SKIP LOCKED), "
+            f"c AS (UPDATE {DELIVERY} d SET due_at = {leased}, leased_by = %s, token = d.token + 1, entries = 0, "
+            f"tries = d.tries + 1 FROM due WHERE d.id = due.id RETURNING d.*), "
+            f"begun AS (UPDATE {RUN} u SET status = 'running', started_at = {current} FROM c "
+            "WHERE u.id = c.run_id AND u.status = 'pending') "
+            f"SELECT {_CLAIM_LIST}, {current}, {_RUN_LIST} FROM c JOIN {RUN} r ON r.id = c.run_id",
+            (*values, limit, *lease_values, worker, *values, *values),
+        )
+        return [_claim_of(row) for row in cursor.fetchall()]
+
+
+def enter(delivery_id: int, token: int, entry: int) -> Claim | None:
+    """Use up one request of a claim: return the claim, or None if it is stale, replayed or its lease is over."""
+    current, values = dialect().now()
+    with connection().cursor() as cursor:
+        if isinstance(dialect(), Postgres):
+            cursor.execute(
+                f"WITH c AS (UPDATE {DELIVERY} SET entries = entries + 1 WHERE id = %s AND token = %s AND entries = %s "
+                f"AND leased_by <> '' AND due_at > {current} RETURNING *) "
+                f"SELECT {_CLAIM_LIST}, {current}, {_RUN_LIST} FROM c JOIN {RUN} r ON r.id = c.run_id",
+                (delivery_id, token, entry, *values, *values),
+            )
+            row = cursor.fetchone()
+            return None if row is None else _claim_of(row)
+        cursor.execute(
+            f"UPDATE {DELIVERY} SET entries = entries + 1 WHERE id = %s AND token = %s AND entries = %s "
+            f"AND leased_by <> '' AND due_at > {current}",
+            (delivery_id, token, entry, *values),
+        )
+        return _read(cursor, [delivery_id])[0] if cursor.rowcount else None
+
+
+def renew(held: Iterable[tuple[int, int]], lease: timedelta | None = None) -> int:
+    """Move the end of these leases, given as (delivery id, token), in one statement; return how many still hold."""
+    pairs = list(held)
+    if not pairs:
+        return 0
+    leased, values = dialect().now(settings().LEASE if lease is None else lease)
+    gate = " OR ".join(["(id = %s AND token = %s)"] * len(pairs))
+    with connection().cursor() as cursor:
+        cursor.execute(
+            f"UPDATE {DELIVERY} SET due_at = {leased} WHERE leased_by <> '' AND ({gate})",
+            (*values, *(value for pair in pairs for value in pair)),
+        )
+        return int(cursor.rowcount)
+
+
+def take_over(claim: Claim) -> bool:
+    """Give the claim a new token in place: whoever works under the old one can no longer record."""
+    with connection().cursor() as cursor:
+        cursor.execute(
+            f"UPDATE {DELIVERY} SET token = token + 1 WHERE id = %s AND token = %s", (claim.delivery_id, claim.token)
+        )
+        if cursor.rowcount:
+            claim.token += 1
+        return bool(cursor.rowcount)
+
+
+def mark_begun(claim: Claim, key: str) -> bool:
+    """Write that user code begins: what goes wrong after this is a death, charged to ``key``."""
+    with connection().cursor() as cursor:
+        cursor.execute(
+            f"UPDATE {DELIVERY} SET begun = %s WHERE id = %s AND token = %s", (key, claim.delivery_id, claim.token)
+        )
+        return bool(cursor.rowcount)
+
+
+def give_back(claim: Claim, *, due_in: timedelta | None = None, due_at: datetime | None = None) -> bool:
+    """End the claim: due again at that time, or not at all, but at once if the wake counter has moved on.
+
+    Returns whether the claim still held.
+    """
+    speak = dialect()
+    current, values = speak.now()
+    later, later_values = speak.now(due_in) if due_in is not None else ("%s", (speak.literal(due_at),))
+    if isinstance(speak, Postgres):
+        later = f"CAST({later} AS timestamptz)"
+    with connection().cursor() as cursor:
+        cursor.execute(
+            f"UPDATE {DELIVERY} SET due_at = CASE WHEN wakes <> %s THEN {current} ELSE {later} END, "
+            f"{FREE}, tries = 0, deaths = 0, trouble = '' WHERE id = %s AND token = %s",
+            (claim.wakes, *values, *later_values, claim.delivery_id, claim.token),
+        )
+        return bool(cursor.rowcount)
+
+
+def give_back_step(claim: Claim, due_at: datetime | None) -> bool:
+    """End the claim of a step delivery whose retry delay is not over, if it still holds."""
+    speak = dialect()
+    with connection().cursor() as cursor:
+        cursor.execute(
+            f"UPDATE {DELIVERY} SET due_at = %s, {FREE}, tries = 0 WHERE id = %s AND token = %s",
+            (speak.literal(due_at), claim.delivery_id, claim.token),
+        )
+        return bool(cursor.rowcount)
+
+
+def release(held: Iterable[tuple[int, int]]) -> int:
+    """Give back claims of which nothing has begun: due at once, and their try does not count."""
+    current, values = dialect().now()
+    released = 0
+    with connection().cursor() as cursor:
+        for delivery_id, token in held:
+            cursor.execute(
+                f"UPDATE {DELIVERY} SET due_at = {current}, {FREE}, tries = CASE WHEN tries > 0 THEN tries - 1 ELSE 0 END "
+                "WHERE id = %s AND token = %s",
+                (*values, delivery_id, token),
+            )
+            released += cursor.rowcount
+    return released
+
+
+def trouble(delivery_id: int, token: int, *, reason: str, due_in: timedelta) -> bool:
+    """Put a delivery that did not get through off, without end; nobody's attempt. Returns whether the claim held."""
+    later, values = dialect().now(due_in)
+    with connection().cursor() as cursor:
+        cursor.execute(
+            f"UPDATE {DELIVERY} SET due_at = {later}, leased_by = '', token = token + 1, entries = 0, trouble = %s "
+            "WHERE id = %s AND token = %s",
+            (*values, reason[:2000], delivery_id, token),
+        )
+        return bool(cursor.rowcount)
+
+
+def release_worker(prefix: str, is_alive: Any) -> int:
+    """Free what dead processes of this machine hold, named ``prefix`` + process id; return how many rows."""
+    rows = (
+        Delivery.objects.using(settings().DATABASE)
+        .filter(leased_by__startswith=prefix)
+        .values_list("pk", "token", "leased_by")
+    )
+    current, values = dialect().now()
+    freed = 0
+    with connection().cursor() as cursor:
+        for delivery_id, token, holder in rows:
+            if is_alive(holder):
+                continue
+            # Not FREE: the mark of what had begun stays, so that a death is charged.
+            cursor.execute(
+                f"UPDATE {DELIVERY} SET due_at = {current} WHERE id = %s AND token = %s", (*values, delivery_id, token)
+            )
+            freed += cursor.rowcount
+    return freed
+
+
+def take_sweep(worker: str, interval: timedelta) -> bool:
+    """Win the right to sweep now: one in the whole system per ``interval``."""
+    speak = dialect()
+    current, values = speak.now()
+    limit, limit_values = speak.now(-interval)
+    table = Sweep._meta.db_table
+    with connection().cursor() as cursor:
+        cursor.execute(
+            f"UPDATE {table} SET swept_at = {current}, swept_by = %s WHERE id = 1 AND swept_at <= {limit}",
+            (*values, worker, *limit_values),
+        )
+        if cursor.rowcount:
+            return True
+        cursor.execute(f"SELECT 1 FROM {table} WHERE id = 1")
+        if cursor.fetchone() is not None:
+            return False
+        cursor.execute(
+            f"{speak.ignore} {table} (id, swept_at, swept_by) VALUES (1, {current}, %s){speak.ignore_tail}",
+            (*values, worker),
+        )
+        return bool(cursor.rowcount)
+
+
+def count_due(limit: int) -> int:
+    """Return how many deliveries may be claimed now, counting no further than ``limit``."""
+    current, values = dialect().now()
+    with connection().cursor() as cursor:
+        cursor.execute(
+            f"SELECT COUNT(*) FROM (SELECT 1 FROM {DELIVERY} WHERE due_at <= {current} LIMIT %s) AS due", (*values, limit)
+        )
+        return int(cursor.fetchone()[0])
+
+
+def next_due() -> datetime | None:
+    """Return when the next delivery becomes due or a lease ends, or None."""
+    with connection().cursor() as cursor:
+        cursor.execute(f"SELECT MIN(due_at) FROM {DELIVERY} WHERE due_at IS NOT NULL")
+        return moment_of(cursor.fetchone()[0])

@@ -1,0 +1,296 @@
+"""Steps: registered, recorded, retried; attempts kept; the journal loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
+
+from django.db import transaction
+
+from django_workflow.conf import settings
+from django_workflow.core.exceptions import DeliveryFencedError
+from django_workflow.core.journal import Record
+from django_workflow.core.types import StepStatus
+from django_workflow.models import Attempt
+from django_workflow.store.claims import FREE, give_back
+from django_workflow.store.rows import DELIVERY, STEP, Claim, StepRow, moment_of
+from django_workflow.store.sql import STEP_INSERT_COLUMNS, Postgres, connection, dialect
+
+
+class AttemptRow(NamedTuple):
+    """A try that did not become the result."""
+
+    step_key: str
+    number: int
+    outcome: str
+    failure_text: str | None = None
+    result_text: str | None = None
+    took: timedelta = timedelta(0)
+
+
+class Recorded(NamedTuple):
+    """What the database gave a record: its number, and when."""
+
+    sequence: int
+    finished_at: datetime | None
+
+
+def load(run_id: str, after: int = 0) -> list[Record]:
+    """Return the records of a run beyond a sequence number, and all open steps after them."""
+    key = dialect().name("key")
+    with connection().cursor() as cursor:
+        cursor.execute(
+            f"SELECT {key}, name, branch, kind, status, sequence, arguments_text, result_text, failure_text, attempts, "
+            f"delivered, wake_at, finished_at, id FROM {STEP} WHERE run_id = %s AND (sequence > %s OR sequence IS NULL)",
+            (run_id, after),
+        )
+        rows = cursor.fetchall()
+    # In sequence; what is open stands behind, in the order in which it was met.
+    rows.sort(key=lambda row: (row[5] is None, row[5] or row[13]))
+    if rows and isinstance(rows[0][12] or rows[-1][11], datetime) and (rows[0][12] or rows[-1][11]).tzinfo:
+        return [Record._make(row[:13]) for row in rows]
+    return [Record._make((*row[:11], moment_of(row[11]), moment_of(row[12]))) for row in rows]
+
+
+def fenced(claim: Claim, what: str) -> DeliveryFencedError:
+    """Return the error for a write under a stale token."""
+    return DeliveryFencedError(
+        f"{what} of run {claim.run_id} was refused: the delivery was taken over or the run has ended.",
+        delivery_id=claim.delivery_id,
+        token=claim.token,
+    )
+
+
+def record(
+    claim: Claim, row: StepRow, *, markers: Sequence[StepRow] = (), attempt: AttemptRow | None = None
+) -> Recorded:
+    """Write a step's result with the run's next sequence number: the moment at which it counts.
+
+    A step delivery ends with it, and the turn is woken. ``markers`` and the failed ``attempt`` commit with it.
+
+    Raises:
+        DeliveryFencedError: the claim is stale; nothing was written.
+    """
+    if markers or attempt is not None:
+        with transaction.atomic(using=settings().DATABASE):
+            for marker in markers:
+                _record(replace_turn(claim), marker)
+            if attempt is not None:
+                keep_attempt(claim, attempt)
+            return _moved(claim, _record(claim, row), len(markers) + 1)
+    return _moved(claim, _record(claim, row), 1)
+
+
+def replace_turn(claim: Claim) -> Claim:
+    """Return the claim as it is; markers are only written by the holder of the turn."""
+    if not claim.is_turn:
+        raise fenced(claim, "A marker under a step delivery")
+    return claim
+
+
+def _moved(claim: Claim, done: Recorded, own: int) -> Recorded:
+    # Others' wakes in between leave the remembered counter behind, and the turn is due again when it is given back.
+    if claim.is_turn and done.sequence == claim.wakes + own:
+        claim.wakes = done.sequence
+    return done
+
+
+def _record(claim: Claim, row: StepRow) -> Recorded:
+    speak = dialect()
+    if isinstance(speak, Postgres):
+        with connection().cursor() as cursor:
+            found = speak.record(cursor, claim.delivery_id, claim.token, row, is_turn=claim.is_turn)
+        if found is None:
+            raise fenced(claim, f'Step "{row.name}"')
+        return Recorded(found[0], found[1])
+    with transaction.atomic(using=settings().DATABASE, savepoint=False), connection().cursor() as cursor:
+        sequence = speak.fence(cursor, claim.delivery_id, claim.token, claim.run_id, is_turn=claim.is_turn)
+        if not sequence or not speak.write_step(cursor, claim.run_id, row, sequence):
+            raise fenced(claim, f'Step "{row.name}"')
+        cursor.execute(
+            f"SELECT finished_at FROM {STEP} WHERE run_id = %s AND {speak.name('key')} = %s", (claim.run_id, row.key)
+        )
+        return Recorded(sequence, moment_of(cursor.fetchone()[0]))
+
+
+def put_off(
+    claim: Claim,
+    row: StepRow,
+    attempt: AttemptRow | None,
+    *,
+    ends: bool = True,
+    markers: Sequence[StepRow] = (),
+) -> None:
+    """Write an open step after an attempt, keep the attempt, and write the markers met before it.
+
+    With ``ends``, a step delivery is due again when the step wakes; the holder of a turn keeps its claim.
+
+    Raises:
+        DeliveryFencedError: the claim is stale; nothing was written.
+    """
+    speak = dialect()
+    with transaction.atomic(using=settings().DATABASE), connection().cursor() as cursor:
+        if claim.is_turn or not ends:
+            cursor.execute(
+                f"UPDATE {DELIVERY} SET tries = 0, deaths = 0, begun = '', trouble = '' WHERE id = %s AND token = %s",
+                (claim.delivery_id, claim.token),
+            )
+        else:
+            later, values = speak.now(row.wakes_in or timedelta(0))
+            cursor.execute(
+                f"UPDATE {DELIVERY} SET due_at = {later}, {FREE}, tries = 0, deaths = 0, trouble = '' "
+                "WHERE id = %s AND token = %s",
+                (*values, claim.delivery_id, claim.token),
+            )
+        if not cursor.rowcount:
+            raise fenced(claim, f'An attempt of step "{row.name}"')
+        for marker in markers:
+            _moved(claim, _record(claim, marker), 1)
+        # The row may or may not be there: a body that outlasts its timeout is written for the first time here.
+        speak.write_step(cursor, claim.run_id, replace(row, registered=True), None)
+        if attempt is not None:
+            keep_attempt(claim, attempt)
+
+
+def wait(
+    claim: Claim,
+    rows: Iterable[StepRow],
+    *,
+    fan_out: Sequence[str] = (),
+    due_at: datetime | None = None,
+    markers: Iterable[StepRow] = (),
+) -> None:
+    """Register what a pass found pending and give the turn back, in one transaction.
+
+    ``fan_out`` names the steps that get a step delivery of their own, due at once.
+
+    Raises:
+        DeliveryFencedError: the claim is stale; nothing was written.
+    """
+    speak = dialect()
+    with transaction.atomic(using=settings().DATABASE), connection().cursor() as cursor:
+        for marker in markers:
+            _moved(claim, _record(claim, marker), 1)
+        # The fencing check, first of all; the row is given back as the last statement, with the earliest timer.
+        cursor.execute(
+            f"UPDATE {DELIVERY} SET begun = '' WHERE id = %s AND token = %s", (claim.delivery_id, claim.token)
+        )
+        if not cursor.rowcount:
+            raise fenced(claim, "The waiting steps")
+        new = [row for row in rows if not row.registered]
+        _insert_open(cursor, claim.run_id, new)
+        for key in fan_out:
+            cursor.execute(
+                f"UPDATE {STEP} SET delivered = %s WHERE run_id = %s AND {speak.name('key')} = %s AND sequence IS NULL",
+                (True, claim.run_id, key),
+            )
+        _insert_deliveries(cursor, claim.run_id, fan_out)
+        earliest = _earliest(cursor, claim.run_id, due_at)
+        give_back(claim, due_at=earliest)
+
+
+def _insert_open(cursor: Any, run_id: str, rows: Sequence[StepRow]) -> None:
+    speak = dialect()
+    for start in range(0, len(rows), 50):
+        parts, params = [], []
+        for row in rows[start : start + 50]:
+            sql, values = speak.step_values(row, ("%s", (run_id,)), ("NULL", ()))
+            parts.append(f"({sql})")
+            params.extend(values)
+        columns = speak.columns(STEP_INSERT_COLUMNS)
+        cursor.execute(f"{speak.ignore} {STEP} ({columns}) VALUES {', '.join(parts)}{speak.ignore_tail}", params)
+
+
+def _insert_deliveries(cursor: Any, run_id: str, keys: Sequence[str]) -> None:
+    speak = dialect()
+    now, values = speak.now()
+    one = f"(%s, %s, {now}, '', 0, 0, 0, 0, '', 0, '')"
+    for start in range(0, len(keys), 100):
+        chunk = keys[start : start + 100]
+        cursor.execute(
+            f"{speak.ignore} {DELIVERY} (run_id, step_key, due_at, leased_by, token, entries, wakes, tries, begun, deaths, "
+            f"trouble) VALUES {', '.join([one] * len(chunk))}{speak.ignore_tail}",
+            [value for key in chunk for value in (run_id, key, *values)],
+        )
+
+
+def _earliest(cursor: Any, run_id: str, due_at: datetime | None) -> datetime | None:
+    cursor.execute(
+        f"SELECT MIN(wake_at) FROM {STEP} WHERE run_id = %s AND sequence IS NULL AND delivered = %s "
+        "AND status IN ('sleeping', 'waiting', 'retrying')",
+        (run_id, False),
+    )
+    found = moment_of(cursor.fetchone()[0])
+    return min((moment for moment in (found, due_at) if moment is not None), default=None)
+
+
+def keep_attempt(claim: Claim, attempt: AttemptRow) -> None:
+    """Keep a try that did not become the result, for the timeline."""
+    keep(claim.run_id, attempt, worker="")
+
+
+def keep(run_id: str, attempt: AttemptRow, *, worker: str) -> None:
+    """Insert an attempt row; times are the database's."""
+    speak = dialect()
+    now, values = speak.now()
+    started, started_values = speak.now(-attempt.took)
+    table = Attempt._meta.db_table
+    with connection().cursor() as cursor:
+        cursor.execute(
+            f"INSERT INTO {table} (run_id, step_key, number, outcome, failure_text, result_text, started_at, finished_at, worker) "
+            f"VALUES (%s, %s, %s, %s, %s, %s, {started}, {now}, %s)",
+            (
+                run_id,
+                attempt.step_key,
+                attempt.number,
+                attempt.outcome,
+                attempt.failure_text,
+                attempt.result_text,
+                *started_values,
+                *values,
+                worker,
+            ),
+        )
+
+
+def is_recorded(run_id: str, key: str) -> bool:
+    """Tell whether the step is in the journal: what decides when the outcome of a COMMIT is unknown."""
+    with connection().cursor() as cursor:
+        cursor.execute(
+            f"SELECT sequence FROM {STEP} WHERE run_id = %s AND {dialect().name('key')} = %s", (run_id, key)
+        )
+        row = cursor.fetchone()
+    return row is not None and row[0] is not None
+
+
+def died(claim: Claim, *, at: str) -> int:
+    """Charge the death of the previous holder to the step it had begun; return how many in a row.
+
+    Raises:
+        DeliveryFencedError: the claim is stale.
+    """
+    with transaction.atomic(using=settings().DATABASE), connection().cursor() as cursor:
+        cursor.execute(
+            f"UPDATE {DELIVERY} SET deaths = deaths + 1, begun = '' WHERE id = %s AND token = %s",
+            (claim.delivery_id, claim.token),
+        )
+        if not cursor.rowcount:
+            raise fenced(claim, "The count of deaths")
+        claim.deaths += 1
+        claim.begun = ""
+        keep_attempt(claim, AttemptRow(at, claim.deaths, Attempt.Outcome.DIED))
+    return claim.deaths
+
+
+OPEN = tuple(
+    str(status)
+    for status in (
+        StepStatus.PENDING,
+        StepStatus.EXECUTING,
+        StepStatus.RETRYING,
+        StepStatus.SLEEPING,
+        StepStatus.WAITING,
+    )
+)

@@ -1,0 +1,371 @@
+"""Runs: triggered, and moved from state to state; each move is one conditional UPDATE that names its origin."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
+
+from django.db import transaction
+from django.db.models import F
+
+from django_workflow.conf import settings
+from django_workflow.core.types import RunStatus, StepStatus
+from django_workflow.models import Delivery, Run, RunLabel, Step
+from django_workflow.store.claims import now as database_now
+from django_workflow.store.records import OPEN, AttemptRow, fenced, keep_attempt
+from django_workflow.store.rows import DELIVERY, RUN, STEP, Claim
+from django_workflow.store.sql import Postgres, connection, dialect
+
+INSERT_COLUMNS = (
+    "id", "workflow", "version", "status", "payload_text", "headers_text", "options_text", "failed_step", "revision",
+    "code_attempts", "code_failed_at", "paused_from", "handler_status", "handler_round", "restarted_from_id",
+    "created_at", "deadline",
+)  # fmt: skip
+CHUNK = 100
+
+
+class NewRun(NamedTuple):
+    """A run to be inserted."""
+
+    id: str
+    workflow: str
+    version: str
+    payload_text: str | None
+    headers_text: str
+    options_text: str
+    labels: tuple[str, ...]
+    delay: timedelta
+    not_before: datetime | None
+    timeout: timedelta | None
+    restarted_from: str | None = None
+
+
+def insert(runs: Sequence[NewRun]) -> dict[str, datetime]:
+    """Insert runs, each with its turn and labels, in the caller's transaction; skip ids that are taken.
+
+    Returns when each inserted run was created, by id. One round trip per hundred on PostgreSQL.
+    """
+    created: dict[str, datetime] = {}
+    with transaction.atomic(using=settings().DATABASE, savepoint=False):
+        for start in range(0, len(runs), CHUNK):
+            created.update(_insert_chunk(runs[start : start + CHUNK]))
+    return created
+
+
+def _insert_chunk(runs: Sequence[NewRun]) -> dict[str, datetime]:
+    moment = database_now() if len({run.id for run in runs}) else None
+    assert moment is not None  # noqa: S101
+    rows, dues = [], {}
+    for run in runs:
+        due = max(run.not_before, moment) if run.not_before is not None else moment + run.delay
+        dues.setdefault(run.id, due)
+        deadline = None if run.timeout is None else moment + run.timeout
+        rows.append((run, deadline))
+    inserted = _insert_runs(rows, moment)
+    _insert_turns([(run_id, dues[run_id]) for run_id in inserted])
+    labels = [RunLabel(run_id=run.id, label=label) for run in runs if run.id in inserted for label in run.labels]
+    if labels:
+        RunLabel.objects.using(settings().DATABASE).bulk_create(labels, ignore_conflicts=True)
+    return dict.fromkeys(inserted, moment)
+
+
+def _insert_runs(rows: Sequence[tuple[NewRun, datetime | None]], moment: datetime) -> list[str]:
+    speak = dialect()
+    params: list[Any] = []
+    for run, deadline in rows:
+        params.extend(
+            (
+                run.id, run.workflow, run.version, RunStatus.PENDING, run.payload_text, run.headers_text, run.options_text,
+                "", 0, 0, -1, "", "", 0, run.restarted_from, speak.literal(moment), speak.literal(deadline),
+            )
+        )  # fmt: skip
+    one = f"({', '.join(['%s'] * len(INSERT_COLUMNS))})"
+    statement = (
+        f"{speak.ignore} {RUN} ({', '.join(INSERT_COLUMNS)}) VALUES {', '.join([one] * len(rows))}{speak.ignore_tail}"
+    )
+    ids = [run.id for run, _ in rows]
+    with connection().cursor() as cursor:
+        if connection().vendor == "mysql":
+            return _insert_one_by_one(cursor, statement, ids, params)
+        cursor.execute(f"{statement} RETURNING id", params)
+        inserted = {row[0] for row in cursor.fetchall()}
+    return [run_id for run_id in dict.fromkeys(ids) if run_id in inserted]
+
+
+def _insert_one_by_one(cursor: Any, statement: str, ids: Sequence[str], params: Sequence[Any]) -> list[str]:
+    # MariaDB says how many rows were inserted, not which.
+    cursor.execute(statement, params)
+    if cursor.rowcount == len(ids):
+        return list(ids)
+    with_turn = set(Delivery.objects.using(settings().DATABASE).filter(run_id__in=ids, step_key="").values_list("run_id", flat=True))
+    started = set(Run.objects.using(settings().DATABASE).filter(id__in=ids).exclude(status=RunStatus.PENDING).values_list("id", flat=True))
+    return [run_id for run_id in dict.fromkeys(ids) if run_id not in with_turn and run_id not in started]
+
+
+def _insert_turns(turns: Sequence[tuple[str, datetime]]) -> None:
+    if not turns:
+        return
+    speak = dialect()
+    one = "(%s, '', %s, '', 0, 0, 0, 0, '', 0, '')"
+    with connection().cursor() as cursor:
+        cursor.execute(
+            f"INSERT INTO {DELIVERY} (run_id, step_key, due_at, leased_by, token, entries, wakes, tries, begun, deaths, trouble) "
+            f"VALUES {', '.join([one] * len(turns))}",
+            [value for run_id, due in turns for value in (run_id, speak.literal(due))],
+        )
+
+
+def complete(claim: Claim, result_text: str | None, *, leaves_open: bool) -> bool:
+    """End a running run with its result; its deliveries go. Returns False if the claim is stale or the run moved on."""
+    speak = dialect()
+    now, values = speak.now()
+    finish = (
+        f"UPDATE {RUN} SET status = 'completed', result_text = %s, failure_text = NULL, finished_at = {now} "
+        f"WHERE id = %s AND status = 'running' AND EXISTS (SELECT 1 FROM {DELIVERY} WHERE id = %s AND token = %s)"
+    )
+    params = (result_text, *values, claim.run_id, claim.delivery_id, claim.token)
+    if isinstance(speak, Postgres) and not leaves_open:
+        with connection().cursor() as cursor:
+            cursor.execute(
+                f"WITH r AS ({finish} RETURNING id) DELETE FROM {DELIVERY} d USING r WHERE d.run_id = r.id", params
+            )
+            return bool(cursor.rowcount)
+    with transaction.atomic(using=settings().DATABASE), connection().cursor() as cursor:
+        cursor.execute(finish, params)
+        if not cursor.rowcount:
+            return False
+        cursor.execute(f"DELETE FROM {DELIVERY} WHERE run_id = %s", (claim.run_id,))
+        if leaves_open:
+            _close_steps(claim.run_id, StepStatus.ABANDONED)
+    return True
+
+
+def _close_steps(run_id: str, status: StepStatus) -> None:
+    Step.objects.using(settings().DATABASE).filter(run_id=run_id, status__in=OPEN).update(
+        status=status, finished_at=database_now()
+    )
+
+
+def _runs(run_id: str) -> Any:
+    return Run.objects.using(settings().DATABASE).filter(pk=run_id)
+
+
+def _deliveries(run_id: str) -> Any:
+    return Delivery.objects.using(settings().DATABASE).filter(run_id=run_id)
+
+
+def _still_held(claim: Claim) -> bool:
+    # The lock on the turn's row keeps a second holder out until this transaction has ended.
+    return bool(
+        _deliveries(claim.run_id)
+        .filter(pk=claim.delivery_id, token=claim.token)
+        .update(leased_by="", token=F("token") + 1, due_at=None, begun="", tries=0, deaths=0, trouble="")
+    )
+
+
+def end_badly(
+    claim: Claim,
+    status: RunStatus,
+    failure_text: str,
+    *,
+    failed_step: str = "",
+    with_handler: bool = False,
+    attempt: AttemptRow | None = None,
+) -> bool:
+    """Make the run a dead letter: failed or blocked. Its open steps stay as they are; nothing of it is due any more.
+
+    With a failure handler the turn is due at once, for the handler's branch. Returns False if the claim is stale.
+    """
+    with transaction.atomic(using=settings().DATABASE):
+        if not _still_held(claim):
+            return False
+        changes: dict[str, Any] = {"status": status, "failure_text": failure_text, "failed_step": failed_step}
+        if with_handler:
+            changes |= {"handler_status": RunStatus.RUNNING, "handler_round": F("handler_round") + 1, "code_attempts": 0}
+        if not _runs(claim.run_id).filter(status=RunStatus.RUNNING).update(**changes, finished_at=database_now()):
+            _wake(claim.run_id)
+            return False
+        if attempt is not None:
+            keep_attempt(claim, attempt)
+        _deliveries(claim.run_id).exclude(step_key="").filter(leased_by="").update(due_at=None)
+        if with_handler:
+            _wake(claim.run_id)
+    return True
+
+
+def block_handler_or_run(claim: Claim, failure_text: str) -> bool:
+    """Stop at the engine's own verdict: the run is blocked until a person acts, or its handler has failed."""
+    if claim.run.status == RunStatus.RUNNING:
+        return end_badly(claim, RunStatus.BLOCKED, failure_text)
+    return end_handler(claim, failure_text)
+
+
+def end_handler(claim: Claim, failure_text: str | None) -> bool:
+    """End the failure handler, well (None) or badly. Returns False if the claim is stale."""
+    with transaction.atomic(using=settings().DATABASE):
+        if not _still_held(claim):
+            return False
+        status = RunStatus.COMPLETED if failure_text is None else RunStatus.FAILED
+        _runs(claim.run_id).filter(handler_status=RunStatus.RUNNING).update(
+            handler_status=status, handler_failure_text=failure_text
+        )
+    return True
+
+
+def retry_code(claim: Claim, *, attempts: int, delay: timedelta, attempt: AttemptRow) -> bool:
+    """Keep a failed attempt of the code between steps and put the turn off. Returns False if the claim is stale."""
+    with transaction.atomic(using=settings().DATABASE):
+        held = (
+            _deliveries(claim.run_id)
+            .filter(pk=claim.delivery_id, token=claim.token)
+            .update(
+                leased_by="",
+                token=F("token") + 1,
+                due_at=database_now() + delay,
+                begun="",
+                tries=0,
+                deaths=0,
+                trouble=f"The code between steps is tried again after an error (attempt {attempts}).",
+            )
+        )
+        if not held:
+            return False
+        _runs(claim.run_id).update(code_attempts=attempts, code_failed_at=claim.wakes)
+        keep_attempt(claim, attempt)
+    return True
+
+
+def _wake(run_id: str) -> None:
+    with connection().cursor() as cursor:
+        dialect().raise_wakes(cursor, run_id)
+
+
+def wake(run_id: str) -> None:
+    """Raise the run's wake counter and make its turn due unless it is held."""
+    with transaction.atomic(using=settings().DATABASE):
+        _wake(run_id)
+
+
+def end_step_delivery(claim: Claim) -> bool:
+    """End a step delivery whose step the code no longer reaches, and wake the turn to find out why."""
+    with transaction.atomic(using=settings().DATABASE), connection().cursor() as cursor:
+        cursor.execute(
+            f"DELETE FROM {DELIVERY} WHERE id = %s AND token = %s AND step_key <> ''", (claim.delivery_id, claim.token)
+        )
+        if not cursor.rowcount:
+            return False
+        cursor.execute(
+            f"UPDATE {STEP} SET delivered = %s WHERE run_id = %s AND {dialect().name('key')} = %s AND sequence IS NULL",
+            (False, claim.run_id, claim.step_key),
+        )
+        _wake(claim.run_id)
+    return True
+
+
+def hold(claim: Claim, due_at: datetime | None) -> bool:
+    """Give a delivery of a run that is not going on (paused, ended) back, due at its next timer or not at all."""
+    return bool(
+        _deliveries(claim.run_id)
+        .filter(pk=claim.delivery_id, token=claim.token)
+        .update(leased_by="", token=F("token") + 1, due_at=due_at, begun="", tries=0)
+    )
+
+
+def cancel(run_id: str, *, why: str = "") -> RunStatus | None:
+    """Cancel an unfinished run or a dead letter: fence its deliveries, close its open steps.
+
+    Returns None when done, else the state found.
+    """
+    states = [RunStatus.PENDING, RunStatus.RUNNING, RunStatus.PAUSED, RunStatus.CANCELLING, RunStatus.FAILED, RunStatus.BLOCKED]
+    with transaction.atomic(using=settings().DATABASE):
+        # The deliveries first, as a record takes them before anything else: no deadlock, and nothing records after.
+        _deliveries(run_id).filter(run__status__in=states).delete()
+        done = _runs(run_id).filter(status__in=states).update(
+            status=RunStatus.CANCELLED, finished_at=database_now(), handler_status=""
+        )
+        if done:
+            _close_steps(run_id, StepStatus.CANCELLED)
+            return None
+    return state_of(run_id)
+
+
+def cancel_from_inside(claim: Claim) -> bool:
+    """Cancel the run at ``ctx.cancel()``. Returns False if the claim is stale."""
+    with transaction.atomic(using=settings().DATABASE):
+        if not _still_held(claim):
+            return False
+        return cancel(claim.run_id) is None
+
+
+def pause(run_id: str) -> RunStatus | None:
+    """Hold a pending or running run where it is. Returns None when done, else the state found."""
+    with transaction.atomic(using=settings().DATABASE):
+        for state in (RunStatus.PENDING, RunStatus.RUNNING):
+            if _runs(run_id).filter(status=state).update(status=RunStatus.PAUSED, paused_from=state):
+                # A pass under way sees the counter and stops after its current step.
+                _deliveries(run_id).filter(step_key="").update(wakes=F("wakes") + 1)
+                return None
+    return state_of(run_id)
+
+
+def unpause(run_id: str) -> bool:
+    """Let a paused run go on as what it was. Returns False if it was not paused."""
+    with transaction.atomic(using=settings().DATABASE):
+        for state in (RunStatus.PENDING, RunStatus.RUNNING):
+            if _runs(run_id).filter(status=RunStatus.PAUSED, paused_from=state).update(status=state, paused_from=""):
+                # A run that has not begun keeps its time, if that is still to come.
+                if state == RunStatus.RUNNING or _deliveries(run_id).filter(step_key="", due_at=None).exists():
+                    _open_deliveries(run_id)
+                return True
+    return False
+
+
+def _open_deliveries(run_id: str) -> None:
+    """Make due again what a pause or a failure had held: retries at their own time, the rest at once."""
+    moment = database_now()
+    waits = dict(
+        Step.objects.using(settings().DATABASE)
+        .filter(run_id=run_id, status=StepStatus.RETRYING, delivered=True)
+        .values_list("key", "wake_at")
+    )
+    held = _deliveries(run_id).filter(leased_by="").exclude(step_key="")
+    for key in held.values_list("step_key", flat=True):
+        held.filter(step_key=key).update(due_at=waits.get(key) or moment)
+    _wake(run_id)
+
+
+def resume(run_id: str, *, force: bool) -> bool:
+    """Open a dead letter again: the step whose error ended it gets a new round of attempts, all else is kept.
+
+    Returns False if the run is no dead letter any more, or needs ``force``.
+    """
+    with transaction.atomic(using=settings().DATABASE):
+        run = _runs(run_id).select_for_update().get() if connection().features.has_select_for_update else _runs(run_id).get()
+        states = [RunStatus.FAILED, RunStatus.BLOCKED]
+        if run.handler_status and not force:
+            return False
+        done = _runs(run_id).filter(status__in=states).exclude(handler_status=RunStatus.RUNNING).update(
+            status=RunStatus.RUNNING,
+            failure_text=None,
+            failed_step="",
+            finished_at=None,
+            handler_status="",
+            code_attempts=0,
+            revision=F("revision") + 1,
+        )
+        if not done:
+            return False
+        if run.failed_step:
+            Step.objects.using(settings().DATABASE).filter(
+                run_id=run_id, key=run.failed_step, status=StepStatus.FAILED
+            ).update(status=StepStatus.PENDING, sequence=None, attempts=0, delivered=False, wake_at=None, finished_at=None)
+        _deliveries(run_id).filter(step_key="").update(deaths=0, tries=0, begun="", trouble="")
+        _open_deliveries(run_id)
+    return True
+
+
+def state_of(run_id: str) -> RunStatus | None:
+    """Return the state of a run, or None if there is no such run."""
+    found = _runs(run_id).values_list("status", flat=True).first()
+    return None if found is None else RunStatus(found)

@@ -1,0 +1,235 @@
+"""The dialects of the hot path: time expressions and the statements that differ per database.
+
+`Portable` is right on any database that Django speaks to; it runs short transactions of several statements.
+`Postgres` says the same in one statement each. One contract test holds them together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.db import connections
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+from django_workflow.conf import settings
+from django_workflow.core.ports import get_clock
+from django_workflow.store.rows import DELIVERY, RUN, STEP, StepRow
+
+Fragment = tuple[str, tuple[Any, ...]]
+
+STEP_INSERT_COLUMNS = (
+    "run_id", "key", "branch", "name", "kind", "status", "sequence", "arguments_text", "result_text",
+    "failure_text", "attempts", "delivered", "wake_at", "created_at", "started_at", "finished_at", "worker",
+)  # fmt: skip
+STEP_UPDATE_COLUMNS = tuple(
+    name for name in STEP_INSERT_COLUMNS if name not in {"run_id", "key", "branch", "name", "kind", "created_at", "arguments_text"}
+)
+
+
+def connection() -> BaseDatabaseWrapper:
+    """Return the journal's connection of this thread."""
+    return connections[settings().DATABASE]  # type: ignore[return-value]
+
+
+class Portable:
+    """Statements that every database understands."""
+
+    quote = "`"
+    ignore = "INSERT IGNORE INTO"
+    ignore_tail = ""
+
+    def now(self, offset: timedelta = timedelta(0)) -> Fragment:
+        """Return the database's time, moved by ``offset``, as an SQL expression; a clock's if one is installed."""
+        clock = get_clock()
+        if clock is not None:
+            return "%s", (self.literal(clock.now() + offset),)
+        return self.database_now(offset)
+
+    def database_now(self, offset: timedelta) -> Fragment:
+        """Return the expression for the database's own time."""
+        if not offset:
+            return "UTC_TIMESTAMP(6)", ()
+        return "(UTC_TIMESTAMP(6) + INTERVAL %s MICROSECOND)", (offset // timedelta(microseconds=1),)
+
+    def literal(self, moment: datetime | None) -> Any:
+        """Return a moment as this database takes it for a parameter."""
+        return None if moment is None else connection().ops.adapt_datetimefield_value(moment)
+
+    def name(self, column: str) -> str:
+        """Quote a column name: ``key`` is a word of MariaDB."""
+        return f"{self.quote}{column}{self.quote}"
+
+    def columns(self, names: Sequence[str]) -> str:
+        """Return a quoted list of columns."""
+        return ", ".join(self.name(name) for name in names)
+
+    def wake_at(self, row: StepRow) -> Fragment:
+        """Return the expression for the moment at which a step wakes."""
+        if row.wakes_in is not None:
+            return self.now(row.wakes_in)
+        return "%s", (self.literal(row.wake_at),)
+
+    def times(self, row: StepRow) -> tuple[Fragment, Fragment, Fragment]:
+        """Return the expressions for created, started and finished."""
+        now = self.now()
+        started = self.now(-row.took) if row.took is not None else ("NULL", ())
+        finished = now if row.status in {"completed", "failed"} else ("NULL", ())
+        return (started if row.took is not None else now), started, finished
+
+    def step_values(self, row: StepRow, run: Fragment, sequence: Fragment) -> Fragment:
+        """Return the list of expressions for `STEP_INSERT_COLUMNS`."""
+        created, started, finished = self.times(row)
+        parts: list[Fragment] = [
+            run,
+            ("%s, %s, %s, %s, %s", (row.key, row.branch, row.name, row.kind, row.status)),
+            sequence,
+            (
+                "%s, %s, %s, %s, %s",
+                (row.arguments_text, row.result_text, row.failure_text, row.attempts, row.delivered),
+            ),
+            self.wake_at(row),
+            created,
+            started,
+            finished,
+            ("%s", (row.worker,)),
+        ]
+        return ", ".join(sql for sql, _ in parts), tuple(value for _, values in parts for value in values)
+
+    def write_step(self, cursor: Any, run_id: str, row: StepRow, sequence: int | None) -> int:
+        """Insert the step, or complete its open form; return how many rows were written."""
+        if row.registered:
+            _, started, finished = self.times(row)
+            wake, wake_values = self.wake_at(row)
+            # fmt: off
+            cursor.execute(
+                f"UPDATE {STEP} SET status = %s, sequence = %s, result_text = %s, failure_text = %s, attempts = %s, "
+                f"delivered = %s, wake_at = {wake}, started_at = COALESCE({started[0]}, started_at), finished_at = {finished[0]}, "
+                f"worker = %s WHERE run_id = %s AND {self.name('key')} = %s AND sequence IS NULL",
+                (row.status, sequence, row.result_text, row.failure_text, row.attempts, row.delivered, *wake_values,
+                 *started[1], *finished[1], row.worker, run_id, row.key),
+            )
+            # fmt: on
+            if cursor.rowcount:
+                return int(cursor.rowcount)
+        values, params = self.step_values(row, ("%s", (run_id,)), ("%s", (sequence,)))
+        cursor.execute(
+            f"{self.ignore} {STEP} ({self.columns(STEP_INSERT_COLUMNS)}) VALUES ({values}){self.ignore_tail}", params
+        )
+        return int(cursor.rowcount)
+
+    def raise_wakes(self, cursor: Any, run_id: str) -> int:
+        """Wake the run's turn, and return the counter."""
+        now, values = self.now()
+        cursor.execute(
+            f"UPDATE {DELIVERY} SET wakes = wakes + 1, due_at = CASE WHEN leased_by = '' THEN {now} ELSE due_at END "
+            "WHERE run_id = %s AND step_key = ''",
+            (*values, run_id),
+        )
+        cursor.execute(f"SELECT wakes FROM {DELIVERY} WHERE run_id = %s AND step_key = ''", (run_id,))
+        row = cursor.fetchone()
+        return int(row[0]) if row else 0
+
+    def fence(self, cursor: Any, delivery_id: int, token: int, run_id: str, *, is_turn: bool) -> int:
+        """Check the token, first of all, and return the new sequence number; 0 when it is stale."""
+        if is_turn:
+            cursor.execute(
+                f"UPDATE {DELIVERY} SET wakes = wakes + 1, tries = 0, deaths = 0, begun = '', trouble = '' "
+                "WHERE id = %s AND token = %s",
+                (delivery_id, token),
+            )
+            if not cursor.rowcount:
+                return 0
+            cursor.execute(f"SELECT wakes FROM {DELIVERY} WHERE id = %s", (delivery_id,))
+            return int(cursor.fetchone()[0])
+        cursor.execute(f"DELETE FROM {DELIVERY} WHERE id = %s AND token = %s", (delivery_id, token))
+        return self.raise_wakes(cursor, run_id) if cursor.rowcount else 0
+
+    def claimable(self, cursor: Any, limit: int, only: Collection[str] | None) -> list[int]:
+        """Return the ids of due deliveries, oldest first."""
+        now, values = self.now()
+        among, ids = _among(only)
+        skip = " FOR UPDATE SKIP LOCKED" if connection().features.has_select_for_update_skip_locked else ""
+        cursor.execute(
+            f"SELECT id FROM {DELIVERY} WHERE due_at <= {now}{among} ORDER BY due_at LIMIT %s{skip}",
+            (*values, *ids, limit),
+        )
+        return [row[0] for row in cursor.fetchall()]
+
+
+def _among(only: Collection[str] | None) -> Fragment:
+    if only is None:
+        return "", ()
+    if not only:
+        return " AND 1 = 0", ()
+    return f" AND run_id IN ({', '.join(['%s'] * len(only))})", tuple(only)
+
+
+class SQLite(Portable):
+    """SQLite: one writer at a time, so a transaction's first statement must be a write."""
+
+    quote = '"'
+    ignore = "INSERT OR IGNORE INTO"
+
+    def database_now(self, offset: timedelta) -> Fragment:
+        """Return the expression for the process's time, to the millisecond; SQLite has no other."""
+        if not offset:
+            return "strftime('%%Y-%%m-%%d %%H:%%M:%%f', 'now')", ()
+        return "strftime('%%Y-%%m-%%d %%H:%%M:%%f', 'now', %s)", (f"{offset.total_seconds():+.3f} seconds",)
+
+
+class Postgres(Portable):
+    """PostgreSQL: the hot writes in one statement each."""
+
+    quote = '"'
+    ignore = "INSERT INTO"
+    ignore_tail = " ON CONFLICT DO NOTHING"
+
+    def database_now(self, offset: timedelta) -> Fragment:
+        """Return the expression for the start of the statement."""
+        if not offset:
+            return "statement_timestamp()", ()
+        return "(statement_timestamp() + %s * interval '1 second')", (offset.total_seconds(),)
+
+    def record(self, cursor: Any, delivery_id: int, token: int, row: StepRow, *, is_turn: bool) -> Any:
+        """Check the token, take the number, write the step and, for a step delivery, wake the turn: one statement."""
+        if is_turn:
+            gate = (
+                f"UPDATE {DELIVERY} SET wakes = wakes + 1, tries = 0, deaths = 0, begun = '', trouble = '' "
+                "WHERE id = %s AND token = %s RETURNING run_id, wakes"
+            )
+            values: tuple[Any, ...] = (delivery_id, token)
+        else:
+            now, times = self.now()
+            gate = (
+                f"UPDATE {DELIVERY} t SET wakes = t.wakes + 1, due_at = CASE WHEN t.leased_by = '' THEN {now} ELSE t.due_at END "
+                "FROM d WHERE t.run_id = d.run_id AND t.step_key = '' RETURNING t.run_id, t.wakes"
+            )
+            values = (delivery_id, token, *times)
+        first = "" if is_turn else f"d AS (DELETE FROM {DELIVERY} WHERE id = %s AND token = %s RETURNING run_id), "
+        expressions, params = self.step_values(row, ("t.run_id", ()), ("t.wakes", ()))
+        updates = ", ".join(
+            f"{self.name(c)} = COALESCE(EXCLUDED.{self.name(c)}, {STEP}.{self.name(c)})"
+            if c == "started_at"
+            else f"{self.name(c)} = EXCLUDED.{self.name(c)}"
+            for c in STEP_UPDATE_COLUMNS
+        )
+        cursor.execute(
+            f"WITH {first}t AS ({gate}) INSERT INTO {STEP} ({self.columns(STEP_INSERT_COLUMNS)}) SELECT {expressions} FROM t "
+            f'ON CONFLICT (run_id, "key") DO UPDATE SET {updates} WHERE {STEP}.sequence IS NULL '
+            "RETURNING sequence, finished_at",
+            (*values, *params),
+        )
+        return cursor.fetchone()
+
+
+_BY_VENDOR = {"sqlite": SQLite(), "postgresql": Postgres(), "mysql": Portable()}
+
+
+def dialect() -> Portable:
+    """Return the dialect of the journal's database."""
+    return _BY_VENDOR[connection().vendor]
+
+
+__all__ = ["DELIVERY", "RUN", "STEP", "Portable", "Postgres", "SQLite", "connection", "dialect"]

@@ -1,0 +1,16 @@
+"""In the worker's process: the pass stays on the stack, step after step."""
+
+from __future__ import annotations
+
+from django_workflow.runtime.worker import carry_inline
+from django_workflow.store.rows import Claim
+
+
+class InlineTransport:
+    """Carries deliveries out where they were claimed."""
+
+    name = "inline"
+
+    def deliver(self, claim: Claim) -> None:
+        """See `core.ports.Transport.deliver()`."""
+        carry_inline(claim)

@@ -471,6 +471,15 @@ def test_deeply_nested_text_is_refused_on_reading(codec: Codec) -> None:
         codec.loads("[" * 200_000 + "]" * 200_000)
 
 
+def test_type_is_named_even_where_the_stack_ends_before_its_path(codec: Codec) -> None:
+    text = "[" * 150 + '{"$":"gone","v":1}' + "]" * 150
+
+    with pytest.raises(UndecodableValueError) as caught:
+        at_the_end_of_the_stack(lambda: codec.loads(text), spare=190)
+
+    assert caught.value.type_name == "gone"
+
+
 def test_text_within_the_limit_is_taken(codec: Codec) -> None:
     assert codec.dumps("abc", what="payload", max_bytes=5) == '"abc"'
 
@@ -716,6 +725,14 @@ def test_fallback_is_asked_before_an_unregistered_enum_is_refused(codec: Codec) 
     codec.register_fallback(lambda value: isinstance(value, Enum), lambda member: member.value)
 
     assert codec.copy([Mood.GLAD]) == ["glad"]
+
+
+def test_first_fallback_that_accepts_is_asked(codec: Codec) -> None:
+    codec.register_fallback(lambda value: isinstance(value, Enum), lambda member: "enum")
+    codec.register_fallback(lambda value: isinstance(value, Model), lambda model: model.pk)
+    codec.register_fallback(lambda value: True, lambda value: "anything")
+
+    assert json.loads(codec.dumps([Model(7), object()], what="result")) == [7, "anything"]
 
 
 def test_fallback_that_goes_in_circles_is_refused(codec: Codec) -> None:

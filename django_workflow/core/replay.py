@@ -196,12 +196,20 @@ class Replay:
             )
         return kind(key, name, branch.path, options, *fields)
 
-    def caught_up(self, branch: Branch, markers: tuple[PatchStep, ...]) -> None:
-        """Count as met what the host has just added to the journal."""
+    def ask_host(self, step: Step, record: Record | None) -> Record | None:
+        """Have the step executed, and count as met what the host has added to the journal: markers, the step."""
+        markers, self.markers = tuple(self.markers), []
+        done = self.host.execute(step, record, markers)
+        branch = self.branches[step.branch]
         branch.index = len(branch.order)
         for marker in markers:
-            of = self.branches[marker.branch]
-            of.index = len(of.order)
+            if marker.key in self.journal.records:
+                of = self.branches[marker.branch]
+                of.index = len(of.order)
+            else:
+                self.markers.append(marker)
+        self.closed = self.target is not None
+        return done
 
     def check_name(self, name: Any, verb: str) -> None:
         """Refuse what cannot be a step's name."""
@@ -406,13 +414,9 @@ class SyncReplay(Replay):
     def _perform(self, branch: Branch, step: Step, record: Record | None) -> Any:
         alone = branch is self.root if self.target is None else step.key == self.target
         if alone:
-            markers, self.markers = tuple(self.markers), []
-            done = self.host.execute(step, record, markers)
+            done = self.ask_host(step, record)
             if done is not None and self.target is None:
-                self.caught_up(branch, markers)
                 return self.value(branch, done)
-            self.markers.extend(markers if done is None else ())
-            self.closed = self.target is not None
         self.open[step.key] = (step, record)
         branch.interrupt = SuspendInterrupt(step=step.name)
         raise branch.interrupt

@@ -110,14 +110,10 @@ class AsyncReplay(Replay):
                 )
             return False
         step, record = single
-        markers, self.markers = tuple(self.markers), []
-        done = self.host.execute(step, record, markers)
-        self.closed = self.target is not None
+        done = self.ask_host(step, record)
         if done is None or self.closed:
-            self.markers.extend(markers if done is None else ())
             return False
         del self.open[step.key]
-        self.caught_up(self.branches[step.branch], markers)
         self._resolve(done)
         return True
 

@@ -174,9 +174,10 @@ class SQLite(Portable):
 
     def database_now(self, offset: timedelta) -> Fragment:
         """Return the expression for the process's time, to the millisecond; SQLite has no other."""
+        # Six digits, as Django writes them: times are compared as texts.
         if not offset:
-            return "strftime('%%Y-%%m-%%d %%H:%%M:%%f', 'now')", ()
-        return "strftime('%%Y-%%m-%%d %%H:%%M:%%f', 'now', %s)", (f"{offset.total_seconds():+.3f} seconds",)
+            return "strftime('%%Y-%%m-%%d %%H:%%M:%%f000', 'now')", ()
+        return "strftime('%%Y-%%m-%%d %%H:%%M:%%f000', 'now', %s)", (f"{offset.total_seconds():+.3f} seconds",)
 
 
 class Postgres(Portable):

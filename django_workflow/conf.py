@@ -21,6 +21,8 @@ from django_workflow.core.durations import parse_duration
 from django_workflow.core.exceptions import InvalidOptionError
 from django_workflow.core.retry import RetryPolicy
 
+DEFAULT_POLICY = RetryPolicy()
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Settings:
@@ -33,7 +35,7 @@ class Settings:
     QUEUE: str | None = None
     BEAT: bool = True
     RETENTION: timedelta | None = None
-    RETRIES: RetryPolicy = RetryPolicy()
+    RETRIES: RetryPolicy = DEFAULT_POLICY
     LEASE: timedelta = timedelta(seconds=30)
     STEP_TIMEOUT: timedelta | None = None
     ATOMIC_TIMEOUT: timedelta = timedelta(seconds=30)
@@ -104,7 +106,7 @@ def _optional_count(name: str, value: Any) -> int | None:
 
 
 def _policy(name: str, value: Any) -> RetryPolicy:
-    return RetryPolicy.of(value, RetryPolicy())
+    return RetryPolicy.of(value, DEFAULT_POLICY)
 
 
 def _keys(name: str, value: Any) -> tuple[str, ...]:
@@ -120,7 +122,7 @@ def _keys(name: str, value: Any) -> tuple[str, ...]:
     return tuple(value)
 
 
-def _one_of(*names: str) -> Callable[[str, Any], Any]:
+def _one_of(*names: str | None) -> Callable[[str, Any], Any]:
     def read(name: str, value: Any) -> Any:
         if value not in names:
             raise InvalidOptionError(
@@ -165,7 +167,9 @@ def problems() -> list[tuple[str, str]]:
         if name not in _READERS:
             near = get_close_matches(str(name), _READERS, n=1)
             hint = f' Did you mean "{near[0]}"?' if near else ""
-            found.append((str(name), f'WORKFLOW["{name}"] is not a setting of django_workflow.{hint}'))
+            found.append(
+                (str(name), f'WORKFLOW["{name}"] is not a setting of django_workflow.{hint}')
+            )
             continue
         try:
             _READERS[name](name, value)
@@ -189,9 +193,7 @@ def settings() -> Settings:
 
 def defaults() -> dict[str, Any]:
     """Return every setting with its default, as the reference page lists them."""
-    return {
-        field.name: field.default for field in fields(Settings) if field.default is not MISSING
-    }
+    return {field.name: field.default for field in fields(Settings) if field.default is not MISSING}
 
 
 def _forget(*, setting: str, **_: Any) -> None:

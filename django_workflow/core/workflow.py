@@ -113,7 +113,7 @@ class Workflow(Generic[PayloadT, ResultT]):
         self.is_async = inspect.iscoroutinefunction(function)
         self._non_atomic_requests = _Everything()
         if self.is_async:
-            markcoroutinefunction(self)  # type: ignore[arg-type]
+            markcoroutinefunction(self)
 
     def __repr__(self) -> str:
         return f"<Workflow {self.name}>"

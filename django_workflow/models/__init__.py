@@ -11,4 +11,14 @@ from django_workflow.models.deliveries import Delivery, DeliveryQuerySet, Event,
 from django_workflow.models.runs import Run, RunLabel, RunQuerySet
 from django_workflow.models.steps import Attempt, Step
 
-__all__ = ["Attempt", "Delivery", "DeliveryQuerySet", "Event", "Run", "RunLabel", "RunQuerySet", "Step", "Sweep"]
+__all__ = [
+    "Attempt",
+    "Delivery",
+    "DeliveryQuerySet",
+    "Event",
+    "Run",
+    "RunLabel",
+    "RunQuerySet",
+    "Step",
+    "Sweep",
+]

@@ -12,7 +12,12 @@ from django_workflow.core import types
 from django_workflow.core.codec import codec
 from django_workflow.core.exceptions import RunFailedError, RunNotFinishedError
 from django_workflow.models.handle import RunHandle
-from django_workflow.models.lengths import LABEL_LENGTH, RUN_ID_LENGTH, STEP_KEY_LENGTH, WORKFLOW_NAME_LENGTH
+from django_workflow.models.lengths import (
+    LABEL_LENGTH,
+    RUN_ID_LENGTH,
+    STEP_KEY_LENGTH,
+    WORKFLOW_NAME_LENGTH,
+)
 
 
 class RunQuerySet(models.QuerySet["Run"]):
@@ -21,7 +26,13 @@ class RunQuerySet(models.QuerySet["Run"]):
     def unfinished(self) -> Self:
         """Runs that still have something to do, a failure handler included."""
         return self.filter(
-            Q(status__in=[types.RunStatus.PENDING, types.RunStatus.RUNNING, types.RunStatus.CANCELLING])
+            Q(
+                status__in=[
+                    types.RunStatus.PENDING,
+                    types.RunStatus.RUNNING,
+                    types.RunStatus.CANCELLING,
+                ]
+            )
             | Q(status=types.RunStatus.FAILED, handler_status=types.RunStatus.RUNNING)
         )
 
@@ -151,7 +162,9 @@ class Run(RunHandle, models.Model):
     @property
     def failure(self) -> types.Failure | None:
         """Why the run failed or is blocked, or None."""
-        return types.Failure.from_json(codec.loads(self.failure_text)) if self.failure_text else None
+        return (
+            types.Failure.from_json(codec.loads(self.failure_text)) if self.failure_text else None
+        )
 
     @property
     def handler_failure(self) -> types.Failure | None:
@@ -216,7 +229,9 @@ class RunLabel(models.Model):
         verbose_name_plural = _("labels")
         default_permissions = ()
         constraints = [
-            models.UniqueConstraint(fields=["run", "label"], name="django_workflow_label_once_per_run")
+            models.UniqueConstraint(
+                fields=["run", "label"], name="django_workflow_label_once_per_run"
+            )
         ]
         indexes = [models.Index(fields=["label", "run"], name="dw_label_run")]
 

@@ -21,7 +21,9 @@ class Step(models.Model):
     key = models.CharField(_("key"), max_length=STEP_KEY_LENGTH)
     branch = models.CharField(_("branch"), max_length=STEP_KEY_LENGTH, default="")
     name = models.CharField(_("name"), max_length=STEP_NAME_LENGTH)
-    kind = models.CharField(_("kind"), max_length=20, choices=[(k.value, _(k.value)) for k in types.StepKind])
+    kind = models.CharField(
+        _("kind"), max_length=20, choices=[(k.value, _(k.value)) for k in types.StepKind]
+    )
     status = models.CharField(
         _("status"), max_length=12, choices=[(s.value, _(s.value)) for s in types.StepStatus]
     )
@@ -43,7 +45,9 @@ class Step(models.Model):
         verbose_name_plural = _("steps")
         default_permissions = ("view",)
         constraints = [
-            models.UniqueConstraint(fields=["run", "key"], name="django_workflow_step_once_per_run"),
+            models.UniqueConstraint(
+                fields=["run", "key"], name="django_workflow_step_once_per_run"
+            ),
             models.CheckConstraint(
                 name="django_workflow_step_recorded_has_sequence",
                 condition=Q(status__in=["completed", "failed"], sequence__isnull=False)
@@ -77,7 +81,9 @@ class Step(models.Model):
     @property
     def failure(self) -> types.Failure | None:
         """The last error of the step, or None."""
-        return types.Failure.from_json(codec.loads(self.failure_text)) if self.failure_text else None
+        return (
+            types.Failure.from_json(codec.loads(self.failure_text)) if self.failure_text else None
+        )
 
     @property
     def arguments(self) -> dict[str, Any]:
@@ -126,4 +132,6 @@ class Attempt(models.Model):
     @property
     def failure(self) -> types.Failure | None:
         """The error of this attempt, or None for a late result."""
-        return types.Failure.from_json(codec.loads(self.failure_text)) if self.failure_text else None
+        return (
+            types.Failure.from_json(codec.loads(self.failure_text)) if self.failure_text else None
+        )

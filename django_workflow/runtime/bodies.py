@@ -43,7 +43,9 @@ class _BodyLoop:
         with self._lock:
             if self._loop is None:
                 self._loop = asyncio.new_event_loop()
-                Thread(target=self._loop.run_forever, name="django_workflow-bodies", daemon=True).start()
+                Thread(
+                    target=self._loop.run_forever, name="django_workflow-bodies", daemon=True
+                ).start()
             return self._loop
 
 
@@ -63,7 +65,9 @@ async def _awaited(value: Awaitable[Any], timeout: timedelta | None) -> Any:
             return await value
     except TimeoutError as error:
         if limit.expired():
-            raise BodyTimeoutError(f"The body took longer than {timeout.total_seconds():g} s.") from error
+            raise BodyTimeoutError(
+                f"The body took longer than {timeout.total_seconds():g} s."
+            ) from error
         raise
 
 
@@ -74,7 +78,9 @@ def call_body(step: RunStep, current: CurrentStep, timeout: timedelta | None) ->
         value = step.fn(*step.args, **step.kwargs)
         if not inspect.isawaitable(value):
             return value
-        return asyncio.run_coroutine_threadsafe(_in_context(value, timeout, copy_context()), _body_loop.get()).result()
+        return asyncio.run_coroutine_threadsafe(
+            _in_context(value, timeout, copy_context()), _body_loop.get()
+        ).result()
     finally:
         executing.reset(token)
 
@@ -90,7 +96,9 @@ def other_aliases_refuse_writes(step_name: str) -> Iterator[None]:
 
     def refuse(execute: Any, sql: Any, params: Any, many: Any, context: Any) -> Any:
         text = str(sql).lstrip(" (\n").upper()
-        if text.startswith(("SELECT", "EXPLAIN", "SHOW", "PRAGMA", "SAVEPOINT", "RELEASE", "ROLLBACK", "SET")):
+        if text.startswith(
+            ("SELECT", "EXPLAIN", "SHOW", "PRAGMA", "SAVEPOINT", "RELEASE", "ROLLBACK", "SET")
+        ):
             return execute(sql, params, many, context)
         alias = context["connection"].alias
         raise InvalidOptionError(

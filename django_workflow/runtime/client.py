@@ -66,7 +66,11 @@ class DjangoRuntime:
         return self.trigger_many(workflow, [payload], options, ids)[0]
 
     def trigger_many(
-        self, workflow: Workflow[Any, Any], payloads: Sequence[Any], options: TriggerOptions, run_ids: Sequence[str] | None
+        self,
+        workflow: Workflow[Any, Any],
+        payloads: Sequence[Any],
+        options: TriggerOptions,
+        run_ids: Sequence[str] | None,
     ) -> list[Run]:
         """See `Workflow.trigger_many()`."""
         if not payloads:
@@ -80,14 +84,22 @@ class DjangoRuntime:
         self._refuse_other_alias(workflow, detached=options.detached)
         new = self._new_runs(workflow, payloads, options, ids)
         created = store.insert(new)
-        transaction.on_commit(lambda: hint(-(-len(created) // settings().CLAIM_BATCH)), using=self.alias, robust=True)
+        transaction.on_commit(
+            lambda: hint(-(-len(created) // settings().CLAIM_BATCH)), using=self.alias, robust=True
+        )
         return self._handles(workflow, new, created)
 
     def _new_runs(
-        self, workflow: Workflow[Any, Any], payloads: Sequence[Any], options: TriggerOptions, ids: Sequence[str]
+        self,
+        workflow: Workflow[Any, Any],
+        payloads: Sequence[Any],
+        options: TriggerOptions,
+        ids: Sequence[str],
     ) -> list[NewRun]:
         if registry.find(workflow.name) is not workflow:
-            raise InvalidOptionError(f'Workflow "{workflow.name}" is not the one registered under its name.')
+            raise InvalidOptionError(
+                f'Workflow "{workflow.name}" is not the one registered under its name.'
+            )
         version = options.version or workflow.latest_version
         if version not in workflow.versions:
             raise InvalidOptionError(
@@ -119,7 +131,11 @@ class DjangoRuntime:
 
     def _payload_text(self, workflow: Workflow[Any, Any], payload: Any) -> str | None:
         checked = check_payload(workflow, payload)
-        return None if checked is None else codec.dumps(checked, what="payload", max_bytes=settings().MAX_PAYLOAD_BYTES)
+        return (
+            None
+            if checked is None
+            else codec.dumps(checked, what="payload", max_bytes=settings().MAX_PAYLOAD_BYTES)
+        )
 
     def _refuse_other_alias(self, workflow: Workflow[Any, Any], *, detached: bool) -> None:
         """Refuse a trigger that would not be rolled back with the transaction it seems to belong to."""
@@ -127,14 +143,16 @@ class DjangoRuntime:
             return
         for alias in connections:
             blocks = connections[alias].atomic_blocks if alias != self.alias else []
-            if any(not block._from_testcase for block in blocks):
+            if any(not getattr(block, "_from_testcase", False) for block in blocks):
                 raise InvalidOptionError(
                     f'{workflow.name}.trigger() was called inside a transaction on "{alias}", but runs are kept on '
                     f'"{self.alias}": a roll-back would leave the run. Open a transaction on "{self.alias}", or pass '
                     "detached=True."
                 )
 
-    def _handles(self, workflow: Workflow[Any, Any], new: Sequence[NewRun], created: dict[str, Any]) -> list[Run]:
+    def _handles(
+        self, workflow: Workflow[Any, Any], new: Sequence[NewRun], created: dict[str, Any]
+    ) -> list[Run]:
         taken = [run.id for run in new if run.id not in created]
         existing = Run.objects.using(self.alias).in_bulk(taken) if taken else {}
         handles = []
@@ -142,7 +160,11 @@ class DjangoRuntime:
             found = existing.get(row.id)
             if row.id in created:
                 handles.append(self._handle(row, created[row.id]))
-            elif found is None or found.workflow != workflow.name or found.payload_text != row.payload_text:
+            elif (
+                found is None
+                or found.workflow != workflow.name
+                or found.payload_text != row.payload_text
+            ):
                 raise RunExistsError(
                     f'The run ID "{row.id}" is taken by a run of workflow "{found.workflow if found else "?"}" with another '
                     "workflow or payload. An id is usable once: choose another, or trigger with the same payload.",
@@ -196,7 +218,9 @@ class DjangoRuntime:
 
     async def await_run(self, run: Run, timeout: Any) -> Run:
         """See `Run.wait_async()`; waits on a thread of its own, so that others go on."""
-        await sync_to_async(refuse_open_transaction)(f"run.wait_async() was called for run {run.id}")
+        await sync_to_async(refuse_open_transaction)(
+            f"run.wait_async() was called for run {run.id}"
+        )
         waiting = sync_to_async(self._wait_and_close, thread_sensitive=False)
         return await waiting(run, timeout)
 
@@ -215,7 +239,9 @@ class DjangoRuntime:
             self._refuse(run_id, "cancel", found, "It can be cancelled until it has ended.")
         self._log("cancelled", run_id, actor, why)
 
-    def cancel_runs(self, ids: Sequence[str], *, label: str | None, workflow: Any, everything: bool) -> int:
+    def cancel_runs(
+        self, ids: Sequence[str], *, label: str | None, workflow: Any, everything: bool
+    ) -> int:
         """See `core.workflow.cancel_runs()`."""
         if not ids and label is None and workflow is None and not everything:
             raise InvalidOptionError("cancel_runs() needs ids, label=, workflow= or all=True.")
@@ -226,7 +252,9 @@ class DjangoRuntime:
             found = found.labelled(label)
         if workflow is not None:
             found = found.filter(workflow=getattr(workflow, "name", workflow))
-        return sum(store.cancel(run_id) is None for run_id in list(found.values_list("pk", flat=True)))
+        return sum(
+            store.cancel(run_id) is None for run_id in list(found.values_list("pk", flat=True))
+        )
 
     def pause(self, run_id: str, *, actor: Any = None, why: str = "") -> None:
         """See `Run.pause()`."""
@@ -250,7 +278,12 @@ class DjangoRuntime:
         else:
             done = False
         if not done:
-            self._refuse(run_id, "resume", store.state_of(run_id), "Only a paused, failed or blocked one can be resumed.")
+            self._refuse(
+                run_id,
+                "resume",
+                store.state_of(run_id),
+                "Only a paused, failed or blocked one can be resumed.",
+            )
         self._log("resumed", run_id, actor, why)
         transaction.on_commit(hint, using=self.alias, robust=True)
 
@@ -279,10 +312,19 @@ class DjangoRuntime:
     def _refuse(self, run_id: str, verb: str, state: RunStatus | None, advice: str) -> None:
         if state is None:
             raise RunNotFoundError(f'There is no run "{run_id}".', run_id=run_id)
-        raise RunStateError(f'Run "{run_id}" is {state}; it cannot be {_PAST[verb]}. {advice}', run_id=run_id, state=state)
+        raise RunStateError(
+            f'Run "{run_id}" is {state}; it cannot be {_PAST[verb]}. {advice}',
+            run_id=run_id,
+            state=state,
+        )
 
     def _log(self, what: str, run_id: str, actor: Any, why: str) -> None:
-        extra = {"run_id": run_id, "actor": str(actor or ""), "why": why, "at": timezone.now().isoformat()}
+        extra = {
+            "run_id": run_id,
+            "actor": str(actor or ""),
+            "why": why,
+            "at": timezone.now().isoformat(),
+        }
         logger.info("Run %s was %s", run_id, what, extra=extra)
 
 

@@ -39,7 +39,13 @@ from django_workflow.core.steps import Step
 from django_workflow.core.types import Failure, RunStatus, StepStatus
 from django_workflow.core.workflow import Workflow, registry
 from django_workflow.models import Attempt
-from django_workflow.runtime.failure import DEATHS_ALLOWED, failure_of, retry_in, run_options, text_of
+from django_workflow.runtime.failure import (
+    DEATHS_ALLOWED,
+    failure_of,
+    retry_in,
+    run_options,
+    text_of,
+)
 from django_workflow.runtime.journals import journals
 from django_workflow.runtime.performer import Allowance, Performer, marker_row, opened
 from django_workflow.runtime.urls import url_of
@@ -73,7 +79,7 @@ def refuse_open_transaction(what: str) -> None:
         TransactionOpenError: a transaction is open on the journal's alias.
     """
     blocks = connection().atomic_blocks
-    if any(not block._from_testcase for block in blocks):
+    if any(not getattr(block, "_from_testcase", False) for block in blocks):
         raise TransactionOpenError(
             f'{what} inside an open transaction on "{settings().DATABASE}". Its records would be rolled back with it: '
             "leave the transaction first (ATOMIC_REQUESTS is switched off for workflow views already)."
@@ -139,7 +145,13 @@ class _Entry:
     """One entry under one claim."""
 
     def __init__(
-        self, claim: Claim, workflow: Workflow[Any, Any], worker: str, allowance: Allowance, *, in_handler: bool
+        self,
+        claim: Claim,
+        workflow: Workflow[Any, Any],
+        worker: str,
+        allowance: Allowance,
+        *,
+        in_handler: bool,
     ) -> None:
         self.claim = claim
         self.workflow = workflow
@@ -156,7 +168,9 @@ class _Entry:
                 return End.OVER
             self.journal = journals.take(self.claim)
             self._add_elapsed()
-            self.performer = Performer(self.claim, self.journal, self.options, self.allowance, self.worker)
+            self.performer = Performer(
+                self.claim, self.journal, self.options, self.allowance, self.worker
+            )
             while True:
                 end = self._settle(self._pass())
                 if end is not None:
@@ -208,10 +222,17 @@ class _Entry:
         if not self.claim.is_turn:
             return
         timers = [record for record in self.journal.open_records() if record.is_timer]
-        for timer in sorted((t for t in timers if t.wake_at and t.wake_at <= self.claim.now), key=lambda t: t.wake_at or self.claim.now):
+        for timer in sorted(
+            (t for t in timers if t.wake_at and t.wake_at <= self.claim.now),
+            key=lambda t: t.wake_at or self.claim.now,
+        ):
             done = records.record(self.claim, _elapsed(timer))
             self.journal.add(
-                timer._replace(status=StepStatus.COMPLETED, sequence=done.sequence, finished_at=done.finished_at)
+                timer._replace(
+                    status=StepStatus.COMPLETED,
+                    sequence=done.sequence,
+                    finished_at=done.finished_at,
+                )
             )
 
     def _facts(self) -> RunFacts:
@@ -249,7 +270,8 @@ class _Entry:
         return outcome
 
     def _function(self, replay: Replay) -> Callable[[], Any]:
-        context: Any = AsyncWorkflowContext(replay) if self.workflow.is_async else WorkflowContext(replay)  # type: ignore[arg-type]
+        context_class: Any = AsyncWorkflowContext if self.workflow.is_async else WorkflowContext
+        context = context_class(replay)
         if not self.in_handler:
             function = self.workflow.versions[self.claim.run.version]
             return lambda: function(context)
@@ -263,7 +285,9 @@ class _Entry:
         if performer.fenced:
             return End.OVER
         if performer.broken is not None:
-            raise DeliveryTroubleError(f"The database did not answer: {performer.broken}") from performer.broken
+            raise DeliveryTroubleError(
+                f"The database did not answer: {performer.broken}"
+            ) from performer.broken
         if isinstance(outcome, Diverged):
             return self._diverged(outcome.error)
         if not self.claim.is_turn:
@@ -282,7 +306,11 @@ class _Entry:
         record = self.journal.records.get(self.claim.step_key)
         if record is not None and record.sequence is not None:
             return End.OVER
-        if record is not None and record.status == StepStatus.RETRYING and isinstance(outcome, Suspended):
+        if (
+            record is not None
+            and record.status == StepStatus.RETRYING
+            and isinstance(outcome, Suspended)
+        ):
             # Put off by this very entry, or claimed a moment too early: then it is given back for its time.
             claims.give_back_step(self.claim, record.wake_at)
             return End.OVER
@@ -310,7 +338,9 @@ class _Entry:
                 self._wait(outcome, [])
                 return End.OVER
             return self._execute_alone(step)
-        self._wait(outcome, [step.key for step, record in bodies if record is None or not record.delivered])
+        self._wait(
+            outcome, [step.key for step, record in bodies if record is None or not record.delivered]
+        )
         return End.OVER
 
     def _execute_alone(self, step: Step) -> End | None:
@@ -328,7 +358,13 @@ class _Entry:
 
     def _wait(self, outcome: Suspended, fan_out: list[str]) -> None:
         rows = [opened(step) for step, record in outcome.steps if record is None]
-        records.wait(self.claim, rows, fan_out=fan_out, due_at=self._deadline(), markers=[marker_row(m) for m in self.markers])
+        records.wait(
+            self.claim,
+            rows,
+            fan_out=fan_out,
+            due_at=self._deadline(),
+            markers=[marker_row(m) for m in self.markers],
+        )
 
     def _deadline(self) -> datetime | None:
         return None if self.in_handler else self.claim.run.deadline
@@ -338,7 +374,11 @@ class _Entry:
             runs.end_handler(self.claim, None)
             return
         try:
-            text = None if value is None else codec.dumps(value, what="result", max_bytes=settings().MAX_RESULT_BYTES)
+            text = (
+                None
+                if value is None
+                else codec.dumps(value, what="result", max_bytes=settings().MAX_RESULT_BYTES)
+            )
         except WorkflowError as error:
             self._raised(error)
             return
@@ -359,7 +399,13 @@ class _Entry:
         attempt = AttemptRow("", attempts, Attempt.Outcome.FAILED, text_of(failure))
         extra = {"run_id": run.id, "attempt": attempts}
         if delay is not None:
-            logger.warning("The code between steps of run %s is tried again in %s: %s", run.id, delay, failure.message, extra=extra)
+            logger.warning(
+                "The code between steps of run %s is tried again in %s: %s",
+                run.id,
+                delay,
+                failure.message,
+                extra=extra,
+            )
             runs.retry_code(self.claim, attempts=attempts, delay=delay, attempt=attempt)
             return
         logger.error("Run %s failed: %s", run.id, failure.message, extra=extra)
@@ -370,7 +416,11 @@ class _Entry:
 
     def _key_of(self, step_name: str) -> str:
         """Return the key of the step whose error ended the run: the last one of that name that failed."""
-        failed = [r for r in self.journal.in_sequence() if r.status == StepStatus.FAILED and r.name == step_name]
+        failed = [
+            r
+            for r in self.journal.in_sequence()
+            if r.status == StepStatus.FAILED and r.name == step_name
+        ]
         return failed[-1].key if failed else ""
 
     def _fail(self, failure: Failure, failed_step: str, attempt: AttemptRow | None = None) -> None:
@@ -389,7 +439,9 @@ class _Entry:
 
     def _block(self, error: WorkflowError) -> None:
         failure = Failure.from_exception(error, step=getattr(error, "step", None), attempts=0)
-        logger.error("Run %s is blocked: %s", self.claim.run_id, error, extra={"run_id": self.claim.run_id})
+        logger.error(
+            "Run %s is blocked: %s", self.claim.run_id, error, extra={"run_id": self.claim.run_id}
+        )
         if self.in_handler:
             runs.end_handler(self.claim, text_of(failure))
         else:

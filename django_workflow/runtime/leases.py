@@ -55,7 +55,9 @@ class Keeper:
         with self._changed:
             self._held.extend(held)
             if self._thread is None or not self._thread.is_alive():
-                self._thread = Thread(target=self._watch, name="django_workflow-keeper", daemon=True)
+                self._thread = Thread(
+                    target=self._watch, name="django_workflow-keeper", daemon=True
+                )
                 self._thread.start()
             self._changed.notify_all()
         return held
@@ -74,7 +76,9 @@ class Keeper:
 
     def watch(self, claim: Claim, seconds: float, overdue: Callable[[], None]) -> Held:
         """Call ``overdue``, in the keeper's thread, if the returned watch is not let go in time."""
-        held = Held(claim, monotonic(), begun=monotonic(), deadline=monotonic() + seconds, overdue=overdue)
+        held = Held(
+            claim, monotonic(), begun=monotonic(), deadline=monotonic() + seconds, overdue=overdue
+        )
         # A watch renews nothing until it takes the claim over: `renewed` far ahead keeps it out of the statement.
         held.renewed = float("inf")
         self.hold([])
@@ -87,7 +91,9 @@ class Keeper:
         try:
             while True:
                 with self._changed:
-                    if not self._held and not self._changed.wait_for(lambda: bool(self._held), timeout=60):
+                    if not self._held and not self._changed.wait_for(
+                        lambda: bool(self._held), timeout=60
+                    ):
                         self._thread = None
                         return
                     self._changed.wait(self._pause())
@@ -102,7 +108,11 @@ class Keeper:
     def _pause(self) -> float:
         now = monotonic()
         lease = settings().LEASE.total_seconds()
-        ends = [now + PATIENCE_SECONDS if any(held.begun is None for held in self._held) else now + lease / 3]
+        ends = [
+            now + PATIENCE_SECONDS
+            if any(held.begun is None for held in self._held)
+            else now + lease / 3
+        ]
         ends += [held.deadline for held in self._held if held.deadline is not None]
         ends += [held.renewed + lease / 3 for held in self._held if held.renewed != float("inf")]
         return max(0.005, min(ends) - now)

@@ -43,7 +43,9 @@ class Overtime:
     def watching(cls, performer: Any, call: Any) -> Overtime:
         """Return a watch that has begun."""
         overtime = cls(performer, call)
-        overtime._held = keeper.watch(performer.claim, call.timeout.total_seconds(), overtime._expire)
+        overtime._held = keeper.watch(
+            performer.claim, call.timeout.total_seconds(), overtime._expire
+        )
         return overtime
 
     def ended_in_time(self) -> bool:
@@ -64,7 +66,9 @@ class Overtime:
                 self._fail(self._claim)
             except (DeliveryFencedError, DatabaseError):
                 logger.warning(
-                    "A timeout could not be recorded.", exc_info=True, extra={"run_id": self._performer.claim.run_id}
+                    "A timeout could not be recorded.",
+                    exc_info=True,
+                    extra={"run_id": self._performer.claim.run_id},
                 )
                 self._claim = None
 
@@ -75,10 +79,14 @@ class Overtime:
             return
         failure = timeout_failure(call.step.name, call.timeout.total_seconds(), call.attempt)
         text = text_of(failure)
-        attempt = AttemptRow(call.step.key, call.attempt, Attempt.Outcome.TIMED_OUT, text, None, call.took)
+        attempt = AttemptRow(
+            call.step.key, call.attempt, Attempt.Outcome.TIMED_OUT, text, None, call.took
+        )
         self._delay = retry_in(TimeoutError(failure.message), call.attempt, call.options)
         if self._delay is None:
-            row = call.row(self._performer, StepStatus.FAILED, failure_text=text, attempts=call.attempt)
+            row = call.row(
+                self._performer, StepStatus.FAILED, failure_text=text, attempts=call.attempt
+            )
             records.record(claim, row, markers=call.marker_rows(), attempt=attempt)
         else:
             wakes_in = self._delay if call.options.overlap else None
@@ -86,7 +94,9 @@ class Overtime:
             row = call.row(
                 self._performer, status, failure_text=text, attempts=call.attempt, wakes_in=wakes_in
             )
-            records.put_off(claim, row, attempt, ends=call.options.overlap, markers=call.marker_rows())
+            records.put_off(
+                claim, row, attempt, ends=call.options.overlap, markers=call.marker_rows()
+            )
         if self._delay is None or call.options.overlap:
             if claim.is_turn:
                 claims.give_back(claim, due_in=self._delay or timedelta(0))
@@ -103,20 +113,34 @@ class Overtime:
             keeper.let_go(self._held)
         failure = None
         if error is not None:
-            failure = text_of(Failure.from_exception(error, step=call.step.name, attempts=call.attempt))
+            failure = text_of(
+                Failure.from_exception(error, step=call.step.name, attempts=call.attempt)
+            )
         try:
-            late = AttemptRow(call.step.key, call.attempt, Attempt.Outcome.LATE, failure, text, call.took)
+            late = AttemptRow(
+                call.step.key, call.attempt, Attempt.Outcome.LATE, failure, text, call.took
+            )
             records.keep(self._performer.claim.run_id, late, worker=self._performer.worker)
             if self._claim is not None and self._delay is not None:
                 self._put_off(self._claim, self._delay)
         except (DeliveryFencedError, DatabaseError):
-            logger.warning("A late outcome could not be kept.", exc_info=True, extra={"run_id": self._performer.claim.run_id})
+            logger.warning(
+                "A late outcome could not be kept.",
+                exc_info=True,
+                extra={"run_id": self._performer.claim.run_id},
+            )
 
     def _put_off(self, claim: Claim, delay: timedelta) -> None:
         call = self._call
-        failure = text_of(timeout_failure(call.step.name, call.timeout.total_seconds(), call.attempt))
+        failure = text_of(
+            timeout_failure(call.step.name, call.timeout.total_seconds(), call.attempt)
+        )
         row = call.row(
-            self._performer, StepStatus.RETRYING, failure_text=failure, attempts=call.attempt, wakes_in=delay
+            self._performer,
+            StepStatus.RETRYING,
+            failure_text=failure,
+            attempts=call.attempt,
+            wakes_in=delay,
         )
         records.put_off(claim, row, None)
         if claim.is_turn:

@@ -21,15 +21,21 @@ def check_payload(workflow: Workflow[Any, Any], payload: Any) -> Any:
     if isinstance(schema, type) and hasattr(schema, "is_valid"):
         bound = schema(data=payload if payload is not None else {})
         if not bound.is_valid():
-            raise InvalidOptionError(f'The payload does not fit workflow "{workflow.name}": {_errors(bound.errors)}')
+            raise InvalidOptionError(
+                f'The payload does not fit workflow "{workflow.name}": {_errors(bound.errors)}'
+            )
         return dict(getattr(bound, "validated_data", None) or getattr(bound, "cleaned_data", {}))
     try:
         return schema(payload)
     except (ValueError, TypeError, KeyError) as error:
-        raise InvalidOptionError(f'The payload does not fit workflow "{workflow.name}": {error}') from error
+        raise InvalidOptionError(
+            f'The payload does not fit workflow "{workflow.name}": {error}'
+        ) from error
 
 
 def _errors(errors: Any) -> str:
     if isinstance(errors, Mapping):
-        return "; ".join(f"{place}: {', '.join(str(one) for one in found)}" for place, found in errors.items())
+        return "; ".join(
+            f"{place}: {', '.join(str(one) for one in found)}" for place, found in errors.items()
+        )
     return str(errors)

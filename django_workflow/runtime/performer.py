@@ -20,7 +20,15 @@ from django_workflow.core.codec import codec
 from django_workflow.core.context import CurrentStep, executing
 from django_workflow.core.exceptions import DeliveryFencedError
 from django_workflow.core.journal import Journal, Record
-from django_workflow.core.steps import AtomicStep, PatchStep, RunStep, SleepStep, SleepUntilStep, Step, StepOptions
+from django_workflow.core.steps import (
+    AtomicStep,
+    PatchStep,
+    RunStep,
+    SleepStep,
+    SleepUntilStep,
+    Step,
+    StepOptions,
+)
 from django_workflow.core.types import Failure, StepKind, StepStatus
 from django_workflow.models import Attempt
 from django_workflow.runtime.bodies import (
@@ -64,7 +72,12 @@ class Performer:
     """What a pass asks: execute this step under this claim, and record it."""
 
     def __init__(
-        self, claim: Claim, journal: Journal, options: StepOptions, allowance: Allowance, worker: str
+        self,
+        claim: Claim,
+        journal: Journal,
+        options: StepOptions,
+        allowance: Allowance,
+        worker: str,
     ) -> None:
         self.claim = claim
         self.journal = journal
@@ -82,7 +95,9 @@ class Performer:
         """The database's time at the claim, moved on by this process's clock."""
         return self.claim.now + timedelta(seconds=monotonic() - self.entered)
 
-    def execute(self, step: Step, record: Record | None, markers: tuple[PatchStep, ...]) -> Record | None:
+    def execute(
+        self, step: Step, record: Record | None, markers: tuple[PatchStep, ...]
+    ) -> Record | None:
         """See `core.replay.Host.execute()`."""
         if self.fenced or self.broken is not None or self.exhausted:
             return None
@@ -103,27 +118,46 @@ class Performer:
             return False
         return record.wake_at is None or record.wake_at <= self.now
 
-    def _timer(self, step: SleepStep | SleepUntilStep, record: Record | None, markers: tuple[PatchStep, ...]) -> Record | None:
+    def _timer(
+        self,
+        step: SleepStep | SleepUntilStep,
+        record: Record | None,
+        markers: tuple[PatchStep, ...],
+    ) -> Record | None:
         if record is not None:
             return None
-        past = step.duration <= timedelta(0) if isinstance(step, SleepStep) else step.moment <= self.now
+        past = (
+            step.duration <= timedelta(0)
+            if isinstance(step, SleepStep)
+            else step.moment <= self.now
+        )
         if not past:
             return None
         row = opened(step)
-        return self.write(step, StepRow(**{**_as_dict(row), "status": StepStatus.COMPLETED, "wakes_in": None}), markers)
+        return self.write(
+            step,
+            StepRow(**{**_as_dict(row), "status": StepStatus.COMPLETED, "wakes_in": None}),
+            markers,
+        )
 
-    def _perform(self, step: RunStep, record: Record | None, markers: tuple[PatchStep, ...]) -> Record | None:
+    def _perform(
+        self, step: RunStep, record: Record | None, markers: tuple[PatchStep, ...]
+    ) -> Record | None:
         attempt = (record.attempts if record is not None else 0) + 1
         options = step.options.over(self.options)
         atomic = isinstance(step, AtomicStep)
-        timeout = options.timeout or (settings().ATOMIC_TIMEOUT if atomic else settings().STEP_TIMEOUT)
+        timeout = options.timeout or (
+            settings().ATOMIC_TIMEOUT if atomic else settings().STEP_TIMEOUT
+        )
         try:
             if self.claim.tries > 1 and not claims.mark_begun(self.claim, step.key):
                 self.fenced = True
                 return None
             if atomic and connection().vendor == "sqlite":
                 # The body will hold the only write lock, so nobody could renew its lease meanwhile.
-                claims.renew([(self.claim.delivery_id, self.claim.token)], (timeout or timedelta(0)) + GRACE)
+                claims.renew(
+                    [(self.claim.delivery_id, self.claim.token)], (timeout or timedelta(0)) + GRACE
+                )
         except DatabaseError as error:
             self.broken = error
             return None
@@ -147,7 +181,10 @@ class Performer:
         try:
             value = call_body(call.step, call.current, call.timeout)
             text = codec.dumps(value, what="result", max_bytes=settings().MAX_RESULT_BYTES)
-        except (Exception, SystemExit) as raised:  # the door of user code: whatever a body raises is its attempt
+        except (
+            Exception,
+            SystemExit,
+        ) as raised:  # the door of user code: whatever a body raises is its attempt
             error = raised
         if overtime is not None and not overtime.ended_in_time():
             self.fenced = True
@@ -164,10 +201,17 @@ class Performer:
         done: Record | None = None
         committing = False
         token = executing.set(call.current)
-        overtime = Overtime.watching(self, call) if connection().vendor != "sqlite" and call.timeout else None
+        overtime = (
+            Overtime.watching(self, call)
+            if connection().vendor != "sqlite" and call.timeout
+            else None
+        )
         try:
             refuse_coroutine_function(call.step)
-            with other_aliases_refuse_writes(call.step.name), transaction.atomic(using=settings().DATABASE):
+            with (
+                other_aliases_refuse_writes(call.step.name),
+                transaction.atomic(using=settings().DATABASE),
+            ):
                 value = call.step.fn(*call.step.args, **call.step.kwargs)
                 text = codec.dumps(value, what="result", max_bytes=settings().MAX_RESULT_BYTES)
                 done = self._recorded(call.step, self._completed(call, text), call.markers)
@@ -188,7 +232,9 @@ class Performer:
             self._add(done, call.markers)
         return done
 
-    def _after_commit(self, call: _Call, done: Record | None, error: BaseException) -> Record | None:
+    def _after_commit(
+        self, call: _Call, done: Record | None, error: BaseException
+    ) -> Record | None:
         """Decide an unknown outcome by reading the journal: a hook raised after the commit, or the commit got lost."""
         try:
             if isinstance(error, DatabaseError) and not connection().in_atomic_block:
@@ -197,7 +243,9 @@ class Performer:
                 self.broken = error if isinstance(error, Exception) else RuntimeError(repr(error))
                 return None
             failure = Failure.from_exception(error, step=call.step.name, attempts=call.attempt)
-            row = AttemptRow(call.step.key, call.attempt, Attempt.Outcome.HOOK_FAILED, text_of(failure))
+            row = AttemptRow(
+                call.step.key, call.attempt, Attempt.Outcome.HOOK_FAILED, text_of(failure)
+            )
             records.keep(self.claim.run_id, row, worker=self.worker)
         except DatabaseError as away:
             self.broken = away
@@ -227,8 +275,16 @@ class Performer:
             logger.warning('Step "%s" gave up: %s', call.step.name, failure.message, extra=extra)
             row = call.row(self, StepStatus.FAILED, failure_text=text, attempts=call.attempt)
             return self.write(call.step, row, call.markers, attempt)
-        logger.warning('Step "%s" is tried again in %s: %s', call.step.name, delay, failure.message, extra=extra)
-        row = call.row(self, StepStatus.RETRYING, failure_text=text, attempts=call.attempt, wakes_in=delay)
+        logger.warning(
+            'Step "%s" is tried again in %s: %s',
+            call.step.name,
+            delay,
+            failure.message,
+            extra=extra,
+        )
+        row = call.row(
+            self, StepStatus.RETRYING, failure_text=text, attempts=call.attempt, wakes_in=delay
+        )
         try:
             records.put_off(self.claim, row, attempt, markers=call.marker_rows())
         except DeliveryFencedError:
@@ -240,7 +296,11 @@ class Performer:
         return None
 
     def write(
-        self, step: Step, row: StepRow, markers: tuple[PatchStep, ...], attempt: AttemptRow | None = None
+        self,
+        step: Step,
+        row: StepRow,
+        markers: tuple[PatchStep, ...],
+        attempt: AttemptRow | None = None,
     ) -> Record | None:
         """Record a result; None, with the reason kept, where that was not possible."""
         try:
@@ -256,7 +316,11 @@ class Performer:
         return done
 
     def _recorded(
-        self, step: Step, row: StepRow, markers: tuple[PatchStep, ...], attempt: AttemptRow | None = None
+        self,
+        step: Step,
+        row: StepRow,
+        markers: tuple[PatchStep, ...],
+        attempt: AttemptRow | None = None,
     ) -> Record:
         before = self.claim.wakes
         marks = [marker_row(marker) for marker in markers]
@@ -273,12 +337,21 @@ class Performer:
 
     def _keep_late(self, row: StepRow) -> None:
         late = AttemptRow(
-            row.key, row.attempts, Attempt.Outcome.LATE, row.failure_text, row.result_text, row.took or timedelta(0)
+            row.key,
+            row.attempts,
+            Attempt.Outcome.LATE,
+            row.failure_text,
+            row.result_text,
+            row.took or timedelta(0),
         )
         try:
             records.keep(self.claim.run_id, late, worker=self.worker)
         except DatabaseError:
-            logger.warning("A late result could not be kept.", exc_info=True, extra={"run_id": self.claim.run_id})
+            logger.warning(
+                "A late result could not be kept.",
+                exc_info=True,
+                extra={"run_id": self.claim.run_id},
+            )
 
 
 class _Call:
@@ -348,7 +421,11 @@ def opened(step: Step) -> StepRow:
 def marker_row(marker: PatchStep) -> StepRow:
     """Return the row of a ``ctx.patched()`` marker."""
     return StepRow(
-        key=marker.key, name=marker.name, branch=marker.branch, kind=StepKind.PATCH, status=StepStatus.COMPLETED
+        key=marker.key,
+        name=marker.name,
+        branch=marker.branch,
+        kind=StepKind.PATCH,
+        status=StepStatus.COMPLETED,
     )
 
 

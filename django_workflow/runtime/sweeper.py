@@ -59,7 +59,12 @@ def health() -> Health:
     lag = now - oldest if oldest is not None else timedelta(0)
     unseen = last is None or now - last.swept_at > SILENCE
     return Health(
-        stuck=list(Run.objects.using(alias).stuck().order_by("created_at").values_list("pk", flat=True)[:100]),
+        stuck=list(
+            Run.objects.using(alias)
+            .stuck()
+            .order_by("created_at")
+            .values_list("pk", flat=True)[:100]
+        ),
         due=deliveries.due(now).count(),
         oldest_due=oldest,
         lag=lag,

@@ -56,7 +56,7 @@ def path_of(workflow: Workflow[Any, Any]) -> str | None:
 
 def _own_path(resolver: URLResolver, workflow: Workflow[Any, Any]) -> str | None:
     try:
-        return reverse(workflow)  # type: ignore[arg-type]
+        return reverse(workflow)
     except NoReverseMatch:
         return _search(resolver, workflow, "/")
 

@@ -19,7 +19,12 @@ from django.db import Error as DatabaseError
 from django_workflow.conf import settings
 from django_workflow.core.ports import get_dispatcher, get_transport
 from django_workflow.core.workflow import registry
-from django_workflow.runtime.executor import DeliveryTroubleError, End, enter, refuse_open_transaction
+from django_workflow.runtime.executor import (
+    DeliveryTroubleError,
+    End,
+    enter,
+    refuse_open_transaction,
+)
 from django_workflow.runtime.failure import trouble_delay
 from django_workflow.runtime.leases import Held, keeper
 from django_workflow.runtime.performer import Allowance
@@ -105,8 +110,12 @@ def carry(claim: Claim, worker: str) -> None:
         put_off(claim, str(error))
     except DatabaseError as error:
         put_off(claim, f"The database did not answer: {error}")
-    except Exception as error:  # broad: the door of the worker; the delivery is repeated, and the reason shown
-        logger.exception("A delivery of run %s went wrong", claim.run_id, extra={"run_id": claim.run_id})
+    except (
+        Exception
+    ) as error:  # broad: the door of the worker; the delivery is repeated, and the reason shown
+        logger.exception(
+            "A delivery of run %s went wrong", claim.run_id, extra={"run_id": claim.run_id}
+        )
         put_off(claim, f"The delivery went wrong: {type(error).__name__}: {error}")
 
 
@@ -114,12 +123,19 @@ def put_off(claim: Claim, reason: str) -> None:
     """Repeat a delivery later: after 1 s, doubling to 60 s, without end."""
     delay = trouble_delay(claim.tries)
     logger.warning(
-        "A delivery of run %s is repeated in %s: %s", claim.run_id, delay, reason, extra={"run_id": claim.run_id}
+        "A delivery of run %s is repeated in %s: %s",
+        claim.run_id,
+        delay,
+        reason,
+        extra={"run_id": claim.run_id},
     )
     try:
         claims.trouble(claim.delivery_id, claim.token, reason=reason, due_in=delay)
     except DatabaseError:
-        logger.warning("The delivery could not be put off; its lease ends by itself.", extra={"run_id": claim.run_id})
+        logger.warning(
+            "The delivery could not be put off; its lease ends by itself.",
+            extra={"run_id": claim.run_id},
+        )
 
 
 def carry_inline(claim: Claim) -> None:

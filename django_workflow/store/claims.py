@@ -12,7 +12,15 @@ from django_workflow.conf import settings
 from django_workflow.core.ports import get_clock
 from django_workflow.core.types import RunStatus
 from django_workflow.models import Delivery, Sweep
-from django_workflow.store.rows import CLAIM_COLUMNS, DELIVERY, RUN, RUN_COLUMNS, Claim, RunRow, moment_of
+from django_workflow.store.rows import (
+    CLAIM_COLUMNS,
+    DELIVERY,
+    RUN,
+    RUN_COLUMNS,
+    Claim,
+    RunRow,
+    moment_of,
+)
 from django_workflow.store.sql import Postgres, connection, dialect
 
 _RUN_LIST = ", ".join(f"r.{name}" for name in RUN_COLUMNS)
@@ -75,7 +83,9 @@ def _read(cursor: Any, ids: Sequence[int]) -> list[Claim]:
         (*values, *ids),
     )
     rank = {delivery_id: place for place, delivery_id in enumerate(ids)}
-    return sorted((_claim_of(row) for row in cursor.fetchall()), key=lambda found: rank[found.delivery_id])
+    return sorted(
+        (_claim_of(row) for row in cursor.fetchall()), key=lambda found: rank[found.delivery_id]
+    )
 
 
 def _begin(cursor: Any, run_ids: Sequence[str]) -> None:
@@ -92,12 +102,13 @@ def _begin(cursor: Any, run_ids: Sequence[str]) -> None:
 def _claim_of(row: Sequence[Any]) -> Claim:
     size = len(CLAIM_COLUMNS)
     run = RunRow._make(row[size + 1 :])
+    created, moment = moment_of(run.created_at), moment_of(row[size])
+    assert created is not None and moment is not None  # noqa: S101, PT018  both columns are never NULL
     run = run._replace(
-        created_at=moment_of(run.created_at), started_at=moment_of(run.started_at), deadline=moment_of(run.deadline)
+        created_at=created, started_at=moment_of(run.started_at), deadline=moment_of(run.deadline)
     )
-    moment = moment_of(row[size])
-    assert moment is not None  # noqa: S101
-    return Claim(*row[:size], now=moment, run=run)
+    columns: list[Any] = [*row[:size], moment, run]
+    return Claim(*columns)
 
 
 def _claim_in_one(worker: str, limit: int) -> list[Claim]:
@@ -159,7 +170,8 @@ def take_over(claim: Claim) -> bool:
     """Give the claim a new token in place: whoever works under the old one can no longer record."""
     with connection().cursor() as cursor:
         cursor.execute(
-            f"UPDATE {DELIVERY} SET token = token + 1 WHERE id = %s AND token = %s", (claim.delivery_id, claim.token)
+            f"UPDATE {DELIVERY} SET token = token + 1 WHERE id = %s AND token = %s",
+            (claim.delivery_id, claim.token),
         )
         if cursor.rowcount:
             claim.token += 1
@@ -170,19 +182,24 @@ def mark_begun(claim: Claim, key: str) -> bool:
     """Write that user code begins: what goes wrong after this is a death, charged to ``key``."""
     with connection().cursor() as cursor:
         cursor.execute(
-            f"UPDATE {DELIVERY} SET begun = %s WHERE id = %s AND token = %s", (key, claim.delivery_id, claim.token)
+            f"UPDATE {DELIVERY} SET begun = %s WHERE id = %s AND token = %s",
+            (key, claim.delivery_id, claim.token),
         )
         return bool(cursor.rowcount)
 
 
-def give_back(claim: Claim, *, due_in: timedelta | None = None, due_at: datetime | None = None) -> bool:
+def give_back(
+    claim: Claim, *, due_in: timedelta | None = None, due_at: datetime | None = None
+) -> bool:
     """End the claim: due again at that time, or not at all, but at once if the wake counter has moved on.
 
     Returns whether the claim still held.
     """
     speak = dialect()
     current, values = speak.now()
-    later, later_values = speak.now(due_in) if due_in is not None else ("%s", (speak.literal(due_at),))
+    later, later_values = (
+        speak.now(due_in) if due_in is not None else ("%s", (speak.literal(due_at),))
+    )
     if isinstance(speak, Postgres):
         later = f"CAST({later} AS timestamptz)"
     with connection().cursor() as cursor:
@@ -247,7 +264,8 @@ def release_worker(prefix: str, is_alive: Any) -> int:
                 continue
             # Not FREE: the mark of what had begun stays, so that a death is charged.
             cursor.execute(
-                f"UPDATE {DELIVERY} SET due_at = {current} WHERE id = %s AND token = %s", (*values, delivery_id, token)
+                f"UPDATE {DELIVERY} SET due_at = {current} WHERE id = %s AND token = %s",
+                (*values, delivery_id, token),
             )
             freed += cursor.rowcount
     return freed
@@ -281,7 +299,8 @@ def count_due(limit: int) -> int:
     current, values = dialect().now()
     with connection().cursor() as cursor:
         cursor.execute(
-            f"SELECT COUNT(*) FROM (SELECT 1 FROM {DELIVERY} WHERE due_at <= {current} LIMIT %s) AS due", (*values, limit)
+            f"SELECT COUNT(*) FROM (SELECT 1 FROM {DELIVERY} WHERE due_at <= {current} LIMIT %s) AS due",
+            (*values, limit),
         )
         return int(cursor.fetchone()[0])
 

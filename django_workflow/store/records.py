@@ -49,7 +49,11 @@ def load(run_id: str, after: int = 0) -> list[Record]:
         rows = cursor.fetchall()
     # In sequence; what is open stands behind, in the order in which it was met.
     rows.sort(key=lambda row: (row[5] is None, row[5] or row[13]))
-    if rows and isinstance(rows[0][12] or rows[-1][11], datetime) and (rows[0][12] or rows[-1][11]).tzinfo:
+    if (
+        rows
+        and isinstance(rows[0][12] or rows[-1][11], datetime)
+        and (rows[0][12] or rows[-1][11]).tzinfo
+    ):
         return [Record._make(row[:13]) for row in rows]
     return [Record._make((*row[:11], moment_of(row[11]), moment_of(row[12]))) for row in rows]
 
@@ -64,7 +68,11 @@ def fenced(claim: Claim, what: str) -> DeliveryFencedError:
 
 
 def record(
-    claim: Claim, row: StepRow, *, markers: Sequence[StepRow] = (), attempt: AttemptRow | None = None
+    claim: Claim,
+    row: StepRow,
+    *,
+    markers: Sequence[StepRow] = (),
+    attempt: AttemptRow | None = None,
 ) -> Recorded:
     """Write a step's result with the run's next sequence number: the moment at which it counts.
 
@@ -105,12 +113,18 @@ def _record(claim: Claim, row: StepRow) -> Recorded:
         if found is None:
             raise fenced(claim, f'Step "{row.name}"')
         return Recorded(found[0], found[1])
-    with transaction.atomic(using=settings().DATABASE, savepoint=False), connection().cursor() as cursor:
-        sequence = speak.fence(cursor, claim.delivery_id, claim.token, claim.run_id, is_turn=claim.is_turn)
+    with (
+        transaction.atomic(using=settings().DATABASE, savepoint=False),
+        connection().cursor() as cursor,
+    ):
+        sequence = speak.fence(
+            cursor, claim.delivery_id, claim.token, claim.run_id, is_turn=claim.is_turn
+        )
         if not sequence or not speak.write_step(cursor, claim.run_id, row, sequence):
             raise fenced(claim, f'Step "{row.name}"')
         cursor.execute(
-            f"SELECT finished_at FROM {STEP} WHERE run_id = %s AND {speak.name('key')} = %s", (claim.run_id, row.key)
+            f"SELECT finished_at FROM {STEP} WHERE run_id = %s AND {speak.name('key')} = %s",
+            (claim.run_id, row.key),
         )
         return Recorded(sequence, moment_of(cursor.fetchone()[0]))
 
@@ -175,7 +189,8 @@ def wait(
             _moved(claim, _record(claim, marker), 1)
         # The fencing check, first of all; the row is given back as the last statement, with the earliest timer.
         cursor.execute(
-            f"UPDATE {DELIVERY} SET begun = '' WHERE id = %s AND token = %s", (claim.delivery_id, claim.token)
+            f"UPDATE {DELIVERY} SET begun = '' WHERE id = %s AND token = %s",
+            (claim.delivery_id, claim.token),
         )
         if not cursor.rowcount:
             raise fenced(claim, "The waiting steps")
@@ -194,13 +209,17 @@ def wait(
 def _insert_open(cursor: Any, run_id: str, rows: Sequence[StepRow]) -> None:
     speak = dialect()
     for start in range(0, len(rows), 50):
-        parts, params = [], []
+        parts: list[str] = []
+        params: list[Any] = []
         for row in rows[start : start + 50]:
             sql, values = speak.step_values(row, ("%s", (run_id,)), ("NULL", ()))
             parts.append(f"({sql})")
             params.extend(values)
         columns = speak.columns(STEP_INSERT_COLUMNS)
-        cursor.execute(f"{speak.ignore} {STEP} ({columns}) VALUES {', '.join(parts)}{speak.ignore_tail}", params)
+        cursor.execute(
+            f"{speak.ignore} {STEP} ({columns}) VALUES {', '.join(parts)}{speak.ignore_tail}",
+            params,
+        )
 
 
 def _insert_deliveries(cursor: Any, run_id: str, keys: Sequence[str]) -> None:
@@ -259,7 +278,8 @@ def is_recorded(run_id: str, key: str) -> bool:
     """Tell whether the step is in the journal: what decides when the outcome of a COMMIT is unknown."""
     with connection().cursor() as cursor:
         cursor.execute(
-            f"SELECT sequence FROM {STEP} WHERE run_id = %s AND {dialect().name('key')} = %s", (run_id, key)
+            f"SELECT sequence FROM {STEP} WHERE run_id = %s AND {dialect().name('key')} = %s",
+            (run_id, key),
         )
         row = cursor.fetchone()
     return row is not None and row[0] is not None

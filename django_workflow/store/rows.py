@@ -61,7 +61,17 @@ class Claim:
         return not self.step_key
 
 
-CLAIM_COLUMNS = ("id", "run_id", "step_key", "token", "entries", "wakes", "tries", "begun", "deaths")
+CLAIM_COLUMNS = (
+    "id",
+    "run_id",
+    "step_key",
+    "token",
+    "entries",
+    "wakes",
+    "tries",
+    "begun",
+    "deaths",
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

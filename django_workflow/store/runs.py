@@ -13,7 +13,7 @@ from django_workflow.conf import settings
 from django_workflow.core.types import RunStatus, StepStatus
 from django_workflow.models import Delivery, Run, RunLabel, Step
 from django_workflow.store.claims import now as database_now
-from django_workflow.store.records import OPEN, AttemptRow, fenced, keep_attempt
+from django_workflow.store.records import OPEN, AttemptRow, keep_attempt
 from django_workflow.store.rows import DELIVERY, RUN, STEP, Claim
 from django_workflow.store.sql import Postgres, connection, dialect
 
@@ -54,9 +54,9 @@ def insert(runs: Sequence[NewRun]) -> dict[str, datetime]:
 
 
 def _insert_chunk(runs: Sequence[NewRun]) -> dict[str, datetime]:
-    moment = database_now() if len({run.id for run in runs}) else None
-    assert moment is not None  # noqa: S101
-    rows, dues = [], {}
+    moment = database_now()
+    rows: list[tuple[NewRun, datetime | None]] = []
+    dues: dict[str, datetime] = {}
     for run in runs:
         due = max(run.not_before, moment) if run.not_before is not None else moment + run.delay
         dues.setdefault(run.id, due)
@@ -64,7 +64,12 @@ def _insert_chunk(runs: Sequence[NewRun]) -> dict[str, datetime]:
         rows.append((run, deadline))
     inserted = _insert_runs(rows, moment)
     _insert_turns([(run_id, dues[run_id]) for run_id in inserted])
-    labels = [RunLabel(run_id=run.id, label=label) for run in runs if run.id in inserted for label in run.labels]
+    labels = [
+        RunLabel(run_id=run.id, label=label)
+        for run in runs
+        if run.id in inserted
+        for label in run.labels
+    ]
     if labels:
         RunLabel.objects.using(settings().DATABASE).bulk_create(labels, ignore_conflicts=True)
     return dict.fromkeys(inserted, moment)
@@ -81,9 +86,7 @@ def _insert_runs(rows: Sequence[tuple[NewRun, datetime | None]], moment: datetim
             )
         )  # fmt: skip
     one = f"({', '.join(['%s'] * len(INSERT_COLUMNS))})"
-    statement = (
-        f"{speak.ignore} {RUN} ({', '.join(INSERT_COLUMNS)}) VALUES {', '.join([one] * len(rows))}{speak.ignore_tail}"
-    )
+    statement = f"{speak.ignore} {RUN} ({', '.join(INSERT_COLUMNS)}) VALUES {', '.join([one] * len(rows))}{speak.ignore_tail}"
     ids = [run.id for run, _ in rows]
     with connection().cursor() as cursor:
         if connection().vendor == "mysql":
@@ -93,14 +96,27 @@ def _insert_runs(rows: Sequence[tuple[NewRun, datetime | None]], moment: datetim
     return [run_id for run_id in dict.fromkeys(ids) if run_id in inserted]
 
 
-def _insert_one_by_one(cursor: Any, statement: str, ids: Sequence[str], params: Sequence[Any]) -> list[str]:
+def _insert_one_by_one(
+    cursor: Any, statement: str, ids: Sequence[str], params: Sequence[Any]
+) -> list[str]:
     # MariaDB says how many rows were inserted, not which.
     cursor.execute(statement, params)
     if cursor.rowcount == len(ids):
         return list(ids)
-    with_turn = set(Delivery.objects.using(settings().DATABASE).filter(run_id__in=ids, step_key="").values_list("run_id", flat=True))
-    started = set(Run.objects.using(settings().DATABASE).filter(id__in=ids).exclude(status=RunStatus.PENDING).values_list("id", flat=True))
-    return [run_id for run_id in dict.fromkeys(ids) if run_id not in with_turn and run_id not in started]
+    with_turn = set(
+        Delivery.objects.using(settings().DATABASE)
+        .filter(run_id__in=ids, step_key="")
+        .values_list("run_id", flat=True)
+    )
+    started = set(
+        Run.objects.using(settings().DATABASE)
+        .filter(id__in=ids)
+        .exclude(status=RunStatus.PENDING)
+        .values_list("id", flat=True)
+    )
+    return [
+        run_id for run_id in dict.fromkeys(ids) if run_id not in with_turn and run_id not in started
+    ]
 
 
 def _insert_turns(turns: Sequence[tuple[str, datetime]]) -> None:
@@ -128,7 +144,8 @@ def complete(claim: Claim, result_text: str | None, *, leaves_open: bool) -> boo
     if isinstance(speak, Postgres) and not leaves_open:
         with connection().cursor() as cursor:
             cursor.execute(
-                f"WITH r AS ({finish} RETURNING id) DELETE FROM {DELIVERY} d USING r WHERE d.run_id = r.id", params
+                f"WITH r AS ({finish} RETURNING id) DELETE FROM {DELIVERY} d USING r WHERE d.run_id = r.id",
+                params,
             )
             return bool(cursor.rowcount)
     with transaction.atomic(using=settings().DATABASE), connection().cursor() as cursor:
@@ -160,7 +177,9 @@ def _still_held(claim: Claim) -> bool:
     return bool(
         _deliveries(claim.run_id)
         .filter(pk=claim.delivery_id, token=claim.token)
-        .update(leased_by="", token=F("token") + 1, due_at=None, begun="", tries=0, deaths=0, trouble="")
+        .update(
+            leased_by="", token=F("token") + 1, due_at=None, begun="", tries=0, deaths=0, trouble=""
+        )
     )
 
 
@@ -180,10 +199,22 @@ def end_badly(
     with transaction.atomic(using=settings().DATABASE):
         if not _still_held(claim):
             return False
-        changes: dict[str, Any] = {"status": status, "failure_text": failure_text, "failed_step": failed_step}
+        changes: dict[str, Any] = {
+            "status": status,
+            "failure_text": failure_text,
+            "failed_step": failed_step,
+        }
         if with_handler:
-            changes |= {"handler_status": RunStatus.RUNNING, "handler_round": F("handler_round") + 1, "code_attempts": 0}
-        if not _runs(claim.run_id).filter(status=RunStatus.RUNNING).update(**changes, finished_at=database_now()):
+            changes |= {
+                "handler_status": RunStatus.RUNNING,
+                "handler_round": F("handler_round") + 1,
+                "code_attempts": 0,
+            }
+        if (
+            not _runs(claim.run_id)
+            .filter(status=RunStatus.RUNNING)
+            .update(**changes, finished_at=database_now())
+        ):
             _wake(claim.run_id)
             return False
         if attempt is not None:
@@ -251,7 +282,8 @@ def end_step_delivery(claim: Claim) -> bool:
     """End a step delivery whose step the code no longer reaches, and wake the turn to find out why."""
     with transaction.atomic(using=settings().DATABASE), connection().cursor() as cursor:
         cursor.execute(
-            f"DELETE FROM {DELIVERY} WHERE id = %s AND token = %s AND step_key <> ''", (claim.delivery_id, claim.token)
+            f"DELETE FROM {DELIVERY} WHERE id = %s AND token = %s AND step_key <> ''",
+            (claim.delivery_id, claim.token),
         )
         if not cursor.rowcount:
             return False
@@ -277,12 +309,21 @@ def cancel(run_id: str, *, why: str = "") -> RunStatus | None:
 
     Returns None when done, else the state found.
     """
-    states = [RunStatus.PENDING, RunStatus.RUNNING, RunStatus.PAUSED, RunStatus.CANCELLING, RunStatus.FAILED, RunStatus.BLOCKED]
+    states = [
+        RunStatus.PENDING,
+        RunStatus.RUNNING,
+        RunStatus.PAUSED,
+        RunStatus.CANCELLING,
+        RunStatus.FAILED,
+        RunStatus.BLOCKED,
+    ]
     with transaction.atomic(using=settings().DATABASE):
         # The deliveries first, as a record takes them before anything else: no deadlock, and nothing records after.
         _deliveries(run_id).filter(run__status__in=states).delete()
-        done = _runs(run_id).filter(status__in=states).update(
-            status=RunStatus.CANCELLED, finished_at=database_now(), handler_status=""
+        done = (
+            _runs(run_id)
+            .filter(status__in=states)
+            .update(status=RunStatus.CANCELLED, finished_at=database_now(), handler_status="")
         )
         if done:
             _close_steps(run_id, StepStatus.CANCELLED)
@@ -302,7 +343,11 @@ def pause(run_id: str) -> RunStatus | None:
     """Hold a pending or running run where it is. Returns None when done, else the state found."""
     with transaction.atomic(using=settings().DATABASE):
         for state in (RunStatus.PENDING, RunStatus.RUNNING):
-            if _runs(run_id).filter(status=state).update(status=RunStatus.PAUSED, paused_from=state):
+            if (
+                _runs(run_id)
+                .filter(status=state)
+                .update(status=RunStatus.PAUSED, paused_from=state)
+            ):
                 # A pass under way sees the counter and stops after its current step.
                 _deliveries(run_id).filter(step_key="").update(wakes=F("wakes") + 1)
                 return None
@@ -313,9 +358,16 @@ def unpause(run_id: str) -> bool:
     """Let a paused run go on as what it was. Returns False if it was not paused."""
     with transaction.atomic(using=settings().DATABASE):
         for state in (RunStatus.PENDING, RunStatus.RUNNING):
-            if _runs(run_id).filter(status=RunStatus.PAUSED, paused_from=state).update(status=state, paused_from=""):
+            if (
+                _runs(run_id)
+                .filter(status=RunStatus.PAUSED, paused_from=state)
+                .update(status=state, paused_from="")
+            ):
                 # A run that has not begun keeps its time, if that is still to come.
-                if state == RunStatus.RUNNING or _deliveries(run_id).filter(step_key="", due_at=None).exists():
+                if (
+                    state == RunStatus.RUNNING
+                    or _deliveries(run_id).filter(step_key="", due_at=None).exists()
+                ):
                     _open_deliveries(run_id)
                 return True
     return False
@@ -341,25 +393,41 @@ def resume(run_id: str, *, force: bool) -> bool:
     Returns False if the run is no dead letter any more, or needs ``force``.
     """
     with transaction.atomic(using=settings().DATABASE):
-        run = _runs(run_id).select_for_update().get() if connection().features.has_select_for_update else _runs(run_id).get()
+        run = (
+            _runs(run_id).select_for_update().get()
+            if connection().features.has_select_for_update
+            else _runs(run_id).get()
+        )
         states = [RunStatus.FAILED, RunStatus.BLOCKED]
         if run.handler_status and not force:
             return False
-        done = _runs(run_id).filter(status__in=states).exclude(handler_status=RunStatus.RUNNING).update(
-            status=RunStatus.RUNNING,
-            failure_text=None,
-            failed_step="",
-            finished_at=None,
-            handler_status="",
-            code_attempts=0,
-            revision=F("revision") + 1,
+        done = (
+            _runs(run_id)
+            .filter(status__in=states)
+            .exclude(handler_status=RunStatus.RUNNING)
+            .update(
+                status=RunStatus.RUNNING,
+                failure_text=None,
+                failed_step="",
+                finished_at=None,
+                handler_status="",
+                code_attempts=0,
+                revision=F("revision") + 1,
+            )
         )
         if not done:
             return False
         if run.failed_step:
             Step.objects.using(settings().DATABASE).filter(
                 run_id=run_id, key=run.failed_step, status=StepStatus.FAILED
-            ).update(status=StepStatus.PENDING, sequence=None, attempts=0, delivered=False, wake_at=None, finished_at=None)
+            ).update(
+                status=StepStatus.PENDING,
+                sequence=None,
+                attempts=0,
+                delivered=False,
+                wake_at=None,
+                finished_at=None,
+            )
         _deliveries(run_id).filter(step_key="").update(deaths=0, tries=0, begun="", trouble="")
         _open_deliveries(run_id)
     return True

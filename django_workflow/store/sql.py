@@ -24,13 +24,15 @@ STEP_INSERT_COLUMNS = (
     "failure_text", "attempts", "delivered", "wake_at", "created_at", "started_at", "finished_at", "worker",
 )  # fmt: skip
 STEP_UPDATE_COLUMNS = tuple(
-    name for name in STEP_INSERT_COLUMNS if name not in {"run_id", "key", "branch", "name", "kind", "created_at", "arguments_text"}
+    name
+    for name in STEP_INSERT_COLUMNS
+    if name not in {"run_id", "key", "branch", "name", "kind", "created_at", "arguments_text"}
 )
 
 
 def connection() -> BaseDatabaseWrapper:
     """Return the journal's connection of this thread."""
-    return connections[settings().DATABASE]  # type: ignore[return-value]
+    return connections[settings().DATABASE]
 
 
 class Portable:
@@ -51,7 +53,9 @@ class Portable:
         """Return the expression for the database's own time."""
         if not offset:
             return "UTC_TIMESTAMP(6)", ()
-        return "(UTC_TIMESTAMP(6) + INTERVAL %s MICROSECOND)", (offset // timedelta(microseconds=1),)
+        return "(UTC_TIMESTAMP(6) + INTERVAL %s MICROSECOND)", (
+            offset // timedelta(microseconds=1),
+        )
 
     def literal(self, moment: datetime | None) -> Any:
         """Return a moment as this database takes it for a parameter."""
@@ -87,7 +91,13 @@ class Portable:
             sequence,
             (
                 "%s, %s, %s, %s, %s",
-                (row.arguments_text, row.result_text, row.failure_text, row.attempts, row.delivered),
+                (
+                    row.arguments_text,
+                    row.result_text,
+                    row.failure_text,
+                    row.attempts,
+                    row.delivered,
+                ),
             ),
             self.wake_at(row),
             created,
@@ -95,7 +105,9 @@ class Portable:
             finished,
             ("%s", (row.worker,)),
         ]
-        return ", ".join(sql for sql, _ in parts), tuple(value for _, values in parts for value in values)
+        return ", ".join(sql for sql, _ in parts), tuple(
+            value for _, values in parts for value in values
+        )
 
     def write_step(self, cursor: Any, run_id: str, row: StepRow, sequence: int | None) -> int:
         """Insert the step, or complete its open form; return how many rows were written."""
@@ -115,7 +127,8 @@ class Portable:
                 return int(cursor.rowcount)
         values, params = self.step_values(row, ("%s", (run_id,)), ("%s", (sequence,)))
         cursor.execute(
-            f"{self.ignore} {STEP} ({self.columns(STEP_INSERT_COLUMNS)}) VALUES ({values}){self.ignore_tail}", params
+            f"{self.ignore} {STEP} ({self.columns(STEP_INSERT_COLUMNS)}) VALUES ({values}){self.ignore_tail}",
+            params,
         )
         return int(cursor.rowcount)
 
@@ -127,11 +140,15 @@ class Portable:
             "WHERE run_id = %s AND step_key = ''",
             (*values, run_id),
         )
-        cursor.execute(f"SELECT wakes FROM {DELIVERY} WHERE run_id = %s AND step_key = ''", (run_id,))
+        cursor.execute(
+            f"SELECT wakes FROM {DELIVERY} WHERE run_id = %s AND step_key = ''", (run_id,)
+        )
         row = cursor.fetchone()
         return int(row[0]) if row else 0
 
-    def fence(self, cursor: Any, delivery_id: int, token: int, run_id: str, *, is_turn: bool) -> int:
+    def fence(
+        self, cursor: Any, delivery_id: int, token: int, run_id: str, *, is_turn: bool
+    ) -> int:
         """Check the token, first of all, and return the new sequence number; 0 when it is stale."""
         if is_turn:
             cursor.execute(
@@ -150,7 +167,11 @@ class Portable:
         """Return the ids of due deliveries, oldest first."""
         now, values = self.now()
         among, ids = _among(only)
-        skip = " FOR UPDATE SKIP LOCKED" if connection().features.has_select_for_update_skip_locked else ""
+        skip = (
+            " FOR UPDATE SKIP LOCKED"
+            if connection().features.has_select_for_update_skip_locked
+            else ""
+        )
         cursor.execute(
             f"SELECT id FROM {DELIVERY} WHERE due_at <= {now}{among} ORDER BY due_at LIMIT %s{skip}",
             (*values, *ids, limit),
@@ -177,7 +198,9 @@ class SQLite(Portable):
         # Six digits, as Django writes them: times are compared as texts.
         if not offset:
             return "strftime('%%Y-%%m-%%d %%H:%%M:%%f000', 'now')", ()
-        return "strftime('%%Y-%%m-%%d %%H:%%M:%%f000', 'now', %s)", (f"{offset.total_seconds():+.3f} seconds",)
+        return "strftime('%%Y-%%m-%%d %%H:%%M:%%f000', 'now', %s)", (
+            f"{offset.total_seconds():+.3f} seconds",
+        )
 
 
 class Postgres(Portable):
@@ -193,7 +216,9 @@ class Postgres(Portable):
             return "statement_timestamp()", ()
         return "(statement_timestamp() + %s * interval '1 second')", (offset.total_seconds(),)
 
-    def record(self, cursor: Any, delivery_id: int, token: int, row: StepRow, *, is_turn: bool) -> Any:
+    def record(
+        self, cursor: Any, delivery_id: int, token: int, row: StepRow, *, is_turn: bool
+    ) -> Any:
         """Check the token, take the number, write the step and, for a step delivery, wake the turn: one statement."""
         if is_turn:
             gate = (
@@ -208,7 +233,11 @@ class Postgres(Portable):
                 "FROM d WHERE t.run_id = d.run_id AND t.step_key = '' RETURNING t.run_id, t.wakes"
             )
             values = (delivery_id, token, *times)
-        first = "" if is_turn else f"d AS (DELETE FROM {DELIVERY} WHERE id = %s AND token = %s RETURNING run_id), "
+        first = (
+            ""
+            if is_turn
+            else f"d AS (DELETE FROM {DELIVERY} WHERE id = %s AND token = %s RETURNING run_id), "
+        )
         expressions, params = self.step_values(row, ("t.run_id", ()), ("t.wakes", ()))
         updates = ", ".join(
             f"{self.name(c)} = COALESCE(EXCLUDED.{self.name(c)}, {STEP}.{self.name(c)})"

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from django_workflow.runtime import Claim
 from django_workflow.runtime.worker import carry_inline
-from django_workflow.store.rows import Claim
 
 
 class InlineTransport:

@@ -1,0 +1,245 @@
+"""One database's benchmark: starts workers and web servers, measures, prints a line of JSON per workload."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+RUNS, STEPS, LATENCY_RUNS, LONG = 500, 10, 60, 1_000
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "bench.settings")
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+PORT = free_port()
+os.environ["BENCH_BASE_URL"] = f"http://127.0.0.1:{PORT}"
+
+import django
+
+django.setup()
+
+from django.core.management import call_command
+from django.db import connection
+
+from bench import machine
+from bench.workflows import http_steps, inline_steps
+from django_workflow.core.journal import Journal
+from django_workflow.models import Run, Step
+from django_workflow.runtime.worker import drain
+
+PAYLOAD = {"filler": "x" * 200}
+
+
+@contextmanager
+def process(*command: str) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a server for as long as the block lasts."""
+    with tempfile.TemporaryFile() as log:
+        started = subprocess.Popen(command, stdout=log, stderr=log)
+        try:
+            yield started
+        finally:
+            started.terminate()
+            with suppress(subprocess.TimeoutExpired):
+                started.wait(20)
+            started.kill()
+            log.seek(0)
+            sys.stderr.write(log.read().decode(errors="replace"))
+
+
+def payload(steps: int) -> dict[str, Any]:
+    return {**PAYLOAD, "steps": steps}
+
+
+def wait_all(ids: list[str], timeout: float = 300) -> None:
+    ends = time.perf_counter() + timeout
+    while Run.objects.filter(id__in=ids, status="completed").count() < len(ids):
+        if time.perf_counter() > ends:
+            found = Run.objects.filter(id__in=ids).exclude(status="completed").first()
+            raise TimeoutError(
+                f"Not done in {timeout} s: {found} {found and found.status} {found and found.reason}"
+            )
+        time.sleep(0.01)
+
+
+def commits() -> int:
+    if connection.vendor != "postgresql":
+        return 0
+    time.sleep(1.2)  # The server reports its counters about once a second.
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT xact_commit FROM pg_stat_database WHERE datname = current_database()"
+        )
+        return int(cursor.fetchone()[0])
+
+
+class Bench:
+    """The workloads, against running workers."""
+
+    def __init__(self, limit: float, roots: list[int]) -> None:
+        self.limit = limit
+        self.roots = roots
+
+    def say(self, workload: str, measured: str, ratio: str = "") -> None:
+        print(json.dumps({"workload": workload, "measured": measured, "ratio": ratio}), flush=True)
+
+    def throughput(self, workload: str, workflow: Any) -> None:
+        wait_all([run.id for run in workflow.trigger_many([payload(STEPS)] * 20)])
+        before, cpu = commits(), machine.cpu_seconds(*self.roots)
+        began = time.perf_counter()
+        ids = [run.id for run in workflow.trigger_many([payload(STEPS)] * RUNS)]
+        wait_all(ids)
+        took = time.perf_counter() - began
+        cpu = machine.cpu_seconds(*self.roots) - cpu
+        total = RUNS * STEPS
+        parts = [f"{total / took:,.0f} steps/s", f"{cpu / total * 1000:.2f} CPU-s per 1,000 steps"]
+        if before:
+            parts.append(f"{(commits() - before) / total:.2f} transactions a step")
+        if workflow is inline_steps:
+            parts.append(f"{self.round_trips():.2f} round trips a step")
+        self.say(
+            workload,
+            "; ".join(parts),
+            f"{total / took / self.limit:.2f} steps per limit transaction",
+        )
+
+    def round_trips(self) -> float:
+        """Count the statements of 40 runs drained in this process, BEGIN and COMMIT included."""
+        count = 0
+
+        def counting(execute: Any, sql: Any, params: Any, many: Any, context: Any) -> Any:
+            nonlocal count
+            count += 1
+            return execute(sql, params, many, context)
+
+        from django_workflow.core.ports import install_dispatcher
+
+        previous = install_dispatcher(None)
+        try:
+            inline_steps.trigger_many([payload(STEPS)] * 40, delay=0.5)
+            time.sleep(0.6)
+            with connection.execute_wrapper(counting):
+                carried = drain()
+        finally:
+            install_dispatcher(previous)
+        return count / (carried * STEPS) if carried else float("nan")
+
+    def latency(self, workload: str, workflow: Any) -> None:
+        took = []
+        for _ in range(LATENCY_RUNS):
+            time.sleep(0.05)
+            run = workflow.trigger(payload(STEPS))
+            run.wait(timeout=30)
+            took.append((run.finished_at - run.created_at).total_seconds() * 1000)
+        took.sort()
+        p95 = took[int(len(took) * 0.95)]
+        self.say(
+            workload,
+            f"p50 {statistics.median(took):.1f} ms, p95 {p95:.1f} ms, trigger to end of {STEPS} steps",
+        )
+
+    def long(self, workload: str, workflow: Any) -> None:
+        run = workflow.trigger(payload(LONG))
+        run.wait(timeout=120)
+        total = (run.finished_at - run.started_at).total_seconds()
+        ends: list[Any] = list(
+            Step.objects.filter(run=run).order_by("sequence").values_list("finished_at", flat=True)
+        )
+        tenth = LONG // 10
+        first = (ends[tenth] - ends[0]).total_seconds() / tenth
+        last = (ends[-1] - ends[-tenth - 1]).total_seconds() / tenth
+        measured = (
+            f"{total:.2f} s in all, {total / LONG * 1000:.2f} ms a step; first tenth {first * 1000:.2f} ms, "
+            f"last {last * 1000:.2f} ms ({last / first:.2f} times); replay {replay_cost(run):.1f} µs per recorded step"
+        )
+        self.say(workload, measured, f"{LONG / total / self.limit:.2f} steps per limit transaction")
+
+
+def replay_cost(run: Any) -> float:
+    """Return the microseconds that a pass over a kept journal spends on a recorded step."""
+    from bench.workflows import steps
+    from django_workflow.core.context import RunFacts, WorkflowContext
+    from django_workflow.core.replay import SyncReplay
+    from django_workflow.store import records
+
+    journal = Journal(run.id, started_at=run.started_at)
+    journal.extend(records.load(run.id))
+    facts = RunFacts(
+        workflow_run_id=run.id, workflow_run_created_at=run.created_at, request_payload=run.payload
+    )
+    best = float("inf")
+    for _ in range(5):
+        replay = SyncReplay(journal, None, facts)  # type: ignore[arg-type]
+        began = time.perf_counter()
+        replay.run(lambda replay=replay: steps(WorkflowContext(replay)))
+        best = min(best, time.perf_counter() - began)
+    return best / LONG * 1_000_000
+
+
+def limit_of() -> float:
+    if connection.vendor == "postgresql":
+        return machine.postgres_limit(os.environ["DATABASE_URL"])
+    with tempfile.TemporaryDirectory() as folder:
+        return machine.sqlite_limit(Path(folder) / "limit.sqlite3")
+
+
+def database_root() -> list[int]:
+    if connection.vendor != "postgresql":
+        return []
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_backend_pid()")
+        return [machine.parent_of(cursor.fetchone()[0])]
+
+
+def main() -> None:
+    call_command("migrate", verbosity=0)
+    limit = limit_of()
+    worker = (
+        sys.executable,
+        "-m",
+        "celery",
+        "-A",
+        "bench.celery_app",
+        "worker",
+        "-c",
+        "2",
+        "-l",
+        "WARNING",
+    )
+    web = (
+        sys.executable, "-m", "gunicorn", "bench.wsgi", "-w", "2", "-k", "gthread", "--threads", "2", "-b",
+        f"127.0.0.1:{PORT}", "--log-level", "warning", "--keep-alive", "30",
+    )  # fmt: skip
+    with process(*worker) as workers, process(*web) as servers:
+        bench = Bench(limit, [workers.pid, servers.pid, os.getpid(), *database_root()])
+        bench.say(
+            "limit", f"{limit:,.0f} transactions/s of one INSERT and one UPDATE, 4 clients", "1"
+        )
+        wait_all([run.id for run in inline_steps.trigger_many([payload(1)] * 8)], timeout=60)
+        workloads: dict[str, Callable[[], None]] = {
+            "throughput": lambda: bench.throughput("throughput", inline_steps),
+            "throughput-http": lambda: bench.throughput("throughput-http", http_steps),
+            "latency": lambda: bench.latency("latency", inline_steps),
+            "latency-http": lambda: bench.latency("latency-http", http_steps),
+            "long": lambda: bench.long("long", inline_steps),
+            "long-http": lambda: bench.long("long-http", http_steps),
+        }
+        for name in sys.argv[1:] or workloads:
+            workloads[name]()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,7 @@
+"""Where the benchmark's workflows answer."""
+
+from __future__ import annotations
+
+from django.urls import include, path
+
+urlpatterns = [path("workflows/", include("django_workflow.urls"))]

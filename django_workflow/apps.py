@@ -16,10 +16,12 @@ class DjangoWorkflowConfig(AppConfig):
 
     def ready(self) -> None:
         """Fill the slots of `core.ports`, register checks, and find the ``workflows`` modules of all apps."""
+        from django_workflow.checks import register_checks
         from django_workflow.core import ports
         from django_workflow.runtime.client import DjangoRuntime
         from django_workflow.transports.inline import InlineTransport
 
         ports.install_runtime(DjangoRuntime())
         ports.install_transport(InlineTransport())
+        register_checks()
         autodiscover_modules("workflows")

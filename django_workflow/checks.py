@@ -1,0 +1,269 @@
+"""System checks: what would not work, or not last, said before it happens. Listed in ``docs/reference/checks.md``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from django.apps import apps
+from django.conf import settings as django_settings
+from django.core import checks
+from django.core.checks import CheckMessage
+from django.db import connections
+
+from django_workflow import conf
+from django_workflow.core.workflow import Workflow, registry
+from django_workflow.runtime.urls import path_of
+
+TAG = "django_workflow"
+SHORTEST_SECRET = 32
+# The isolation levels under which a claim does not see what others committed since its transaction began.
+SNAPSHOT_LEVELS = (None, "repeatable read", "serializable")
+
+
+def register_checks() -> None:
+    """Register every check; ``apps.ready()`` does, once."""
+    checks.register(check_settings, TAG)
+    checks.register(check_project, TAG)
+    checks.register(check_database, TAG)
+    checks.register(check_http, TAG)
+    checks.register(check_celery, TAG)
+    checks.register(check_collation, TAG, checks.Tags.database)
+    checks.register(check_deployment, TAG, deploy=True)
+
+
+def _error(number: int, message: str, hint: str, obj: Any = None) -> CheckMessage:
+    return checks.Error(message, hint=hint, obj=obj, id=f"django_workflow.E{number:03}")
+
+
+def _warning(number: int, message: str, hint: str, obj: Any = None) -> CheckMessage:
+    return checks.Warning(message, hint=hint, obj=obj, id=f"django_workflow.W{number:03}")
+
+
+def _read() -> conf.Settings | None:
+    """Return the settings, or None while E001 has something to say of them."""
+    return None if conf.problems() else conf.settings()
+
+
+def _alias(settings: conf.Settings | None) -> str | None:
+    known = settings is not None and settings.DATABASE in connections
+    return settings.DATABASE if known and settings is not None else None
+
+
+def check_settings(**_: Any) -> list[CheckMessage]:
+    """E001, E002: the ``WORKFLOW`` setting itself."""
+    hint = "docs/reference/settings.md lists every setting with its default."
+    found = [_error(1, message, hint) for _, message in conf.problems()]
+    settings = _read()
+    if settings is not None and settings.DATABASE not in connections:
+        known = ", ".join(f'"{alias}"' for alias in connections)
+        found.append(
+            _error(
+                2,
+                f'WORKFLOW["DATABASE"] names the database "{settings.DATABASE}", which DATABASES does not have.',
+                f"Use one of {known}, or add it to DATABASES.",
+            )
+        )
+    return found
+
+
+def check_project(**_: Any) -> list[CheckMessage]:
+    """E003, E004, W001: what the engine needs of the project around it."""
+    found = []
+    if not django_settings.USE_TZ:
+        found.append(
+            _error(
+                3,
+                "USE_TZ is False, and runs sleep and wake by aware times.",
+                "Set USE_TZ = True.",
+            )
+        )
+    found += [
+        _error(
+            4,
+            f'Two workflows are named "{name}": {first} and {second}. Only the second one can be run.',
+            'Give one of them another name: @workflow(name="…").',
+        )
+        for name, first, second in registry.clashes
+    ]
+    needed = ("django.contrib.contenttypes", "django.contrib.auth")
+    missing = [app for app in needed if not apps.is_installed(app)]
+    if missing:
+        found.append(
+            _warning(
+                1,
+                f"{' and '.join(missing)} is not in INSTALLED_APPS, so nobody can have the permission to trigger "
+                "runs over HTTP or to see them in the admin.",
+                "Add it to INSTALLED_APPS, or silence this check if runs are only triggered from code.",
+            )
+        )
+    return found
+
+
+def check_database(**_: Any) -> list[CheckMessage]:
+    """E005, W002: how the journal's database is opened. Asks the settings, not the database."""
+    alias = _alias(_read())
+    if alias is None:
+        return []
+    connection = connections[alias]
+    options = connection.settings_dict.get("OPTIONS", {})
+    if connection.vendor == "sqlite" and options.get("transaction_mode") != "IMMEDIATE":
+        return [
+            _error(
+                5,
+                f'The database "{alias}" is SQLite without transaction_mode IMMEDIATE: transactions that read before '
+                'they write fail with "database is locked" as soon as two overlap.',
+                f'Set DATABASES["{alias}"]["OPTIONS"] = {{"transaction_mode": "IMMEDIATE", "timeout": 20}}.',
+            )
+        ]
+    level = options.get("isolation_level", "read committed")
+    if connection.vendor == "mysql" and (level and level.lower()) in SNAPSHOT_LEVELS:
+        return [
+            _warning(
+                2,
+                f'The database "{alias}" is opened with isolation level {level or "of the server"!r}: workers would '
+                "not see in time what others have recorded.",
+                f'Remove "isolation_level" from DATABASES["{alias}"]["OPTIONS"]; Django then uses read committed.',
+            )
+        ]
+    return []
+
+
+def check_collation(*, databases: Sequence[str] | None = None, **_: Any) -> list[CheckMessage]:
+    """W003: MySQL and MariaDB take "Pay" and "pay" for one name unless told otherwise. Asks the database."""
+    alias = _alias(_read())
+    if alias is None or alias not in (databases or ()) or connections[alias].vendor != "mysql":
+        return []
+    with connections[alias].cursor() as cursor:
+        cursor.execute("SELECT @@collation_database")
+        return collation_problems(alias, str(cursor.fetchone()[0]))
+
+
+def collation_problems(alias: str, collation: str) -> list[CheckMessage]:
+    """Return what is wrong with keeping step names under this collation."""
+    if not collation.endswith("_ci"):
+        return []
+    return [
+        _warning(
+            3,
+            f'The database "{alias}" compares texts by {collation}, which ignores case: two steps or runs whose names '
+            "differ by case alone would be taken for one.",
+            "Before the first migrate: ALTER DATABASE … COLLATE utf8mb4_bin (or utf8mb4_0900_as_cs).",
+        )
+    ]
+
+
+def check_http(**_: Any) -> list[CheckMessage]:
+    """E006, E007, W004: what workflows that run over http need."""
+    settings = _read()
+    if settings is None:
+        return []
+    return [*_unreachable(settings), *_reconnecting(settings)]
+
+
+def _over_http(settings: conf.Settings) -> list[Workflow[Any, Any]]:
+    default = settings.default_transport
+    return [
+        one
+        for one in registry
+        if (one.options.transport or default) == "http" and not one.options.url
+    ]
+
+
+def _unreachable(settings: conf.Settings) -> Iterator[CheckMessage]:
+    for workflow in _over_http(settings):
+        # In development, workflow_dev says where the server is: it knows its own address.
+        if not settings.BASE_URL and not django_settings.DEBUG:
+            yield _error(
+                6,
+                f'Workflow "{workflow.name}" runs over http, but WORKFLOW["BASE_URL"] is not set.',
+                'Set it to the address of your web servers ("https://example.org"), or run the workflow in the '
+                'workers: @workflow(transport="inline").',
+                obj=workflow,
+            )
+        if not getattr(django_settings, "ROOT_URLCONF", None) or path_of(workflow) is None:
+            yield _error(
+                7,
+                f'Workflow "{workflow.name}" runs over http, but no URL leads to it.',
+                'Add path("workflows/", include("django_workflow.urls")) to your urlconf, or a path() to the workflow.',
+                obj=workflow,
+            )
+
+
+def _reconnecting(settings: conf.Settings) -> list[CheckMessage]:
+    alias = _alias(settings)
+    if alias is None or not _over_http(settings):
+        return []
+    connection = connections[alias]
+    has_pool = bool(connection.settings_dict.get("OPTIONS", {}).get("pool"))
+    if (
+        connection.vendor == "sqlite"
+        or has_pool
+        or connection.settings_dict.get("CONN_MAX_AGE") != 0
+    ):
+        return []
+    return [
+        _warning(
+            4,
+            f'Workflows run over http, and CONN_MAX_AGE of the database "{alias}" is 0: every step opens a new '
+            "connection.",
+            f'Set DATABASES["{alias}"]["CONN_MAX_AGE"] = 60, or use a connection pool.',
+        )
+    ]
+
+
+def check_celery(**_: Any) -> list[CheckMessage]:
+    """W005: Celery closes the database connection around each task unless it is told to keep it."""
+    settings = _read()
+    if settings is None or settings.DISPATCHER != "celery" or not _broker_url():
+        return []
+    if getattr(django_settings, "CELERY_DB_REUSE_MAX", None) is not None:
+        return []
+    return [
+        _warning(
+            5,
+            "CELERY_DB_REUSE_MAX is not set: Celery opens a database connection for each task.",
+            "Set CELERY_DB_REUSE_MAX = 1000 in your settings.",
+        )
+    ]
+
+
+def _broker_url() -> str:
+    return str(getattr(django_settings, "CELERY_BROKER_URL", "") or "")
+
+
+def check_deployment(**_: Any) -> list[CheckMessage]:
+    """W006, W007, W008: what is fine in development only; asked with ``check --deploy``."""
+    settings = _read()
+    if settings is None:
+        return []
+    found = []
+    secret = str(django_settings.SECRET_KEY)
+    is_weak = secret.startswith("django-insecure-") or len(secret.encode()) < SHORTEST_SECRET
+    if not settings.SIGNING_KEYS and is_weak:
+        found.append(
+            _warning(
+                6,
+                "Deliveries are signed with a key derived from SECRET_KEY, which is short or made for development: "
+                "whoever guesses it can have your steps executed.",
+                'Set a long random SECRET_KEY, or WORKFLOW["SIGNING_KEYS"] = [secrets.token_hex(32)].',
+            )
+        )
+    if settings.DISPATCHER == "celery" and _broker_url().startswith("memory:"):
+        found.append(
+            _warning(
+                7,
+                "CELERY_BROKER_URL is memory://, which no other process can read: workers find due runs only once a "
+                "second, by their own sweep.",
+                "Use Redis, Valkey or RabbitMQ as the broker.",
+            )
+        )
+    if settings.DISPATCHER == "embedded":
+        found.append(
+            _warning(
+                8,
+                'WORKFLOW["DISPATCHER"] is "embedded": only a worker in the same process is told what is due.',
+                'Use "celery", and run celery worker and celery beat.',
+            )
+        )
+    return found

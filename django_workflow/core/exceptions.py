@@ -9,6 +9,7 @@ WorkflowError
 ├── RunNotFinishedError        .run_id, .state
 ├── RunStateError              a verb that the run's state does not allow; .run_id, .state
 ├── RunFailedError             .failure, .run_id
+├── RunTimeoutError            the run's own timeout was over before it ended
 ├── StepError                  a step gave up; .step, .attempts, .failure
 │   ├── ChildRunError          .run_id
 │   ├── CallError              no answer at all
@@ -117,6 +118,10 @@ class RunFailedError(WorkflowError):
         super().__init__(message or _failed_run_text(failure, run_id))
         self.failure = failure
         self.run_id = run_id
+
+
+class RunTimeoutError(WorkflowError):
+    """Names, in a run's failure, the timeout of the run itself; never raised in a workflow."""
 
 
 def _failed_run_text(failure: Failure, run_id: str | None) -> str:

@@ -16,12 +16,14 @@ from time import monotonic
 from django.db import connections
 
 from django_workflow.conf import settings
+from django_workflow.core.ports import get_dispatcher
 from django_workflow.store import claims as store
 from django_workflow.store.rows import Claim
 
 logger = logging.getLogger(__name__)
 
-PATIENCE_SECONDS = 0.2
+#: How long a claim waits behind a slow one of its batch before another worker may have it.
+PATIENCE_SECONDS = 0.05
 
 
 @dataclass(slots=True, eq=False)
@@ -134,6 +136,9 @@ class Keeper:
                 held.renewed = now
         if stale:
             store.release((h.claim.delivery_id, h.claim.token) for h in stale)
+            dispatcher = get_dispatcher()
+            if dispatcher is not None:
+                dispatcher.hint(len(stale))
         if renewals:
             store.renew((h.claim.delivery_id, h.claim.token) for h in renewals)
         for held in overdue:

@@ -71,7 +71,7 @@ def claim(worker: str, limit: int, *, only: Collection[str] | None = None) -> li
             transaction.set_rollback(True, using=settings().DATABASE)
             return []
         claims = _read(cursor, ids)
-        _begin(cursor, [c.run_id for c in claims if c.run.status == RunStatus.PENDING])
+        _begin(cursor, [c for c in claims if c.run.status == RunStatus.PENDING])
     return claims
 
 
@@ -88,14 +88,14 @@ def _read(cursor: Any, ids: Sequence[int]) -> list[Claim]:
     )
 
 
-def _begin(cursor: Any, run_ids: Sequence[str]) -> None:
-    if not run_ids:
+def _begin(cursor: Any, pending: Sequence[Claim]) -> None:
+    if not pending:
         return
-    current, values = dialect().now()
+    # The claim's own time, to the digit: what ctx.now() says at the first pass is what it says at replay.
     cursor.execute(
-        f"UPDATE {RUN} SET status = 'running', started_at = {current} WHERE status = 'pending' "
-        f"AND id IN ({', '.join(['%s'] * len(run_ids))})",
-        (*values, *run_ids),
+        f"UPDATE {RUN} SET status = 'running', started_at = %s WHERE status = 'pending' "
+        f"AND id IN ({', '.join(['%s'] * len(pending))})",
+        (dialect().literal(pending[0].now), *(claim.run_id for claim in pending)),
     )
 
 

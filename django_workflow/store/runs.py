@@ -428,7 +428,7 @@ def resume(run_id: str, *, force: bool) -> bool:
                 wake_at=None,
                 finished_at=None,
             )
-        _deliveries(run_id).filter(step_key="").update(deaths=0, tries=0, begun="", trouble="")
+        _deliveries(run_id).filter(leased_by="").update(deaths=0, tries=0, begun="", trouble="")
         _open_deliveries(run_id)
     return True
 

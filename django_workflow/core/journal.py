@@ -2,18 +2,19 @@
 
 A record with a sequence number never changes (a resume raises the run's revision, and the journal is dropped),
 so a journal may be kept between passes and only added to. Within a branch the recorded order is the order in
-which the code asked; the one step of a branch that may be open stands last.
+which the code asked. A sync branch has one open step at most, its last; in an async one a step that the workflow
+itself has given up (by a timeout, or in a failed task group) may stay open behind those that followed it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from django_workflow.core.types import StepKind, StepStatus
 
-EXEMPT = frozenset({StepStatus.ABANDONED, StepStatus.CANCELLED})
+EXEMPT: Final = frozenset({StepStatus.ABANDONED, StepStatus.CANCELLED})
 
 
 class Record(NamedTuple):
@@ -73,7 +74,7 @@ class Journal:
 
     def forget_open(self) -> None:
         """Drop what is not recorded, before the open steps are loaded anew."""
-        for record in [r for r in self.records.values() if r.sequence is None]:
+        for record in self.open_records():
             self._drop(record)
 
     def open_records(self) -> list[Record]:
@@ -87,5 +88,93 @@ class Journal:
         return recorded
 
     def _drop(self, record: Record) -> None:
-        if self.records.pop(record.key, None) is not None:
-            self.order[record.branch].remove(record.key)
+        if self.records.pop(record.key, None) is None:
+            return
+        order = self.order[record.branch]
+        if order[-1] == record.key:
+            # Nearly always: in a long branch, looking for it from the front would cost more than a pass.
+            order.pop()
+        else:
+            order.remove(record.key)
+
+
+class Branch:
+    """One line of steps in a pass: its place in the run, and how far its records were met."""
+
+    __slots__ = (
+        "_ahead",
+        "_counts",
+        "_records",
+        "children",
+        "clock",
+        "index",
+        "interrupt",
+        "order",
+        "parent",
+        "path",
+        "sequence",
+        "tasks",
+        "values",
+    )
+
+    def __init__(self, path: str, journal: Journal, parent: Branch | None) -> None:
+        self.path = path
+        self.parent = parent
+        self.order = journal.order.setdefault(path, [])
+        #: What ``ctx.now()`` says here: a branch begins at its parent's time.
+        self.clock: datetime = journal.started_at if parent is None else parent.clock
+        #: Where in the order the first record stands that was not met.
+        self.index = 0
+        #: How many parallels, tasks and values this branch has asked for.
+        self.children = 0
+        self.tasks = 0
+        self.values = 0
+        #: The sequence number of what was last handed out.
+        self.sequence = 0
+        #: What makes the function leave this branch, from the moment it was raised.
+        self.interrupt: BaseException | None = None
+        self._records = journal.records
+        self._counts: dict[str, int] = {}
+        # Met before what stands at the index, as only async branches can.
+        self._ahead: set[str] = set()
+
+    def key_of(self, name: str) -> str:
+        """Return the key of the next step of this name.
+
+        A name with a slash or a hash is escaped, so that it cannot read as a branch or an occurrence.
+        """
+        counts = self._counts
+        count = counts[name] = counts.get(name, 0) + 1
+        if "/" in name or "#" in name:
+            return f"{self.path}{name.replace('/', '//')}#{count}"
+        return f"{self.path}{name}" if count == 1 else f"{self.path}{name}#{count}"
+
+    def meet(self, key: str) -> None:
+        """Count a record of this branch as met."""
+        order, index, ahead = self.order, self.index, self._ahead
+        if index >= len(order) or order[index] != key:
+            ahead.add(key)
+            return
+        index += 1
+        while ahead and index < len(order) and order[index] in ahead:
+            ahead.remove(order[index])
+            index += 1
+        self.index = index
+
+    def unmet(self) -> Record | None:
+        """Return the first record, pending ones included, that was not met; None beyond them all."""
+        for index in range(self.index, len(self.order)):
+            record = self._records[self.order[index]]
+            # A marker whose patched() was taken out of the code: nothing asks for it any more.
+            if record.kind != StepKind.PATCH and record.key not in self._ahead:
+                return record
+        return None
+
+    def is_left_behind(self) -> bool:
+        """Whether the run has gone beyond this point before: here, or where this branch came from."""
+        branch: Branch | None = self
+        while branch is not None:
+            if branch.unmet() is not None:
+                return True
+            branch = branch.parent
+        return False

@@ -1,39 +1,34 @@
 """A pass over a coroutine function: tasks are branches, and everything replays as it went.
 
 Recorded results are handed out one at a time, in the order of their sequence numbers, and the loop becomes idle in
-between: what depended on who finished first goes the same way again. At idle with nothing left to hand out, the
-open steps are the pass's outcome; a single one is executed with the loop stopped, so that its body may use the
-sync ORM. When the pass ends its tasks are cancelled, from the root, and awaited.
+between: what depended on who finished first goes the same way again. The next result has been asked for by then,
+or the code has changed: it was so in the pass that led to it. At idle with nothing left to hand out, the open
+steps are the pass's outcome; a single one is executed with the loop stopped, so that its body may use the sync
+ORM. When the pass ends its tasks are cancelled, from the root, and awaited; a task whose verb can have no answer
+any more just waits for that.
 """
 
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections.abc import Awaitable, Callable
-from heapq import heappop, heappush
+from datetime import datetime
+from inspect import iscoroutine
 from typing import Any, NoReturn
 
+from django_workflow.core import faults
 from django_workflow.core.context import check_branches, executing
-from django_workflow.core.exceptions import (
-    CancelInterrupt,
-    MisplacedStepError,
-    NonDeterminismError,
-    SwallowedInterruptError,
-    WorkflowError,
-)
-from django_workflow.core.idle_loop import IdleLoop, give_back, idle_loop
-from django_workflow.core.journal import Record
+from django_workflow.core.exceptions import CancelInterrupt, SuspendInterrupt, WorkflowError
+from django_workflow.core.idle_loop import LONGEST_WAIT_SECONDS, IdleLoop, give_back, idle_loop
+from django_workflow.core.journal import Branch, Record
 from django_workflow.core.replay import (
-    Branch,
+    VERDICTS,
     Cancelled,
     Completed,
-    Diverged,
     Outcome,
     Raised,
     Replay,
     Suspended,
-    first_of,
 )
 from django_workflow.core.steps import Step, StepOptions
 from django_workflow.core.types import StepKind
@@ -48,257 +43,335 @@ class AsyncReplay(Replay):
         super().__init__(*args, **options)
         self._loop: IdleLoop | None = None
         self._of_task: dict[asyncio.Task[Any], Branch] = {}
-        self._asked: list[tuple[int, str]] = []
         self._waiting: dict[str, asyncio.Future[Record]] = {}
         self._to_come = [
             record
-            for record in self.journal.in_sequence()
-            if record.branch.startswith(self.prefix)
-            and (self.prefix or not record.branch.startswith("failure."))
-            and record.kind != StepKind.PATCH
+            for record in reversed(self.journal.in_sequence())
+            if record.kind != StepKind.PATCH and self.in_scope(record.branch)
         ]
-        self._to_come.reverse()
         self._path: str | None = None
-        self._ending: BaseException | None = None
+        self._strays = 0
+        self._checked = False
         self._cancelled = False
+        self._ending = False
+        # Whether catching the cancellation at the pass's end is the workflow's good right.
+        self._forgiving = False
 
-    @property
-    def branch(self) -> Branch:
-        """The branch of the task that is running at this moment."""
-        return self._of_task[asyncio.current_task()]  # type: ignore[index]
-
-    def run(self, function: Callable[[], Any]) -> Outcome:
-        """Run the coroutine and tell how the pass ended."""
+    def _outcome(self, function: Callable[[], Any]) -> Outcome:
         loop = self._loop = idle_loop()
         loop.set_task_factory(self._make_task)
         loop.on_idle = self._hand_out
+
+        def stop(_: object) -> None:
+            loop.stop()
+
         try:
             root = loop.create_task(_as_coroutine(function))
-            root.add_done_callback(lambda _: loop.stop())
-            suspended = self._drive(loop, root)
-            outcome = self._end(loop, root, suspended)
+            root.add_done_callback(stop)
+            try:
+                self._drive(loop, root)
+                return self._ended(loop, root)
+            finally:
+                root.remove_done_callback(stop)
+                self._end(loop, root)
         finally:
-            give_back(loop)
             self._loop = None
-        return self.verdict(outcome)
+            give_back(loop)
 
-    def _drive(self, loop: IdleLoop, root: asyncio.Task[Any]) -> bool:
-        """Go on until the root has ended (False) or the pass has to wait (True)."""
+    def _drive(self, loop: IdleLoop, root: asyncio.Task[Any]) -> None:
+        """Go on until the root has ended, or the pass has to wait."""
         while True:
-            loop.run_until_idle()
-            if root.done():
+            idle = self._run(loop)
+            if root.done() or self.closed or self._cancelled or loop.is_stuck:
+                return
+            if idle and not self._go_on():
+                return
+
+    def _run(self, loop: IdleLoop) -> bool:
+        try:
+            return loop.run_until_idle()
+        except SystemExit as error:
+            # asyncio lets it through although it is the outcome of a task, as any other error would be.
+            if any(_raised_by(task, error) for task in self._of_task):
                 return False
-            if self.fault is not None or self._cancelled or not self._go_on():
-                return True
+            raise
 
     def _go_on(self) -> bool:
         """Have the only open step executed, if the host can; tell whether there is something to hand out."""
-        if self._to_come:
-            # By induction the next record was asked for in the pass that led to it: this code differs.
-            self.fault = self._never_asked(self._to_come[-1])
+        if self._is_astray():
             return False
-        if self.target is None:
-            single = next(iter(self.open.values())) if len(self.open) == 1 else None
-        else:
+        if self.target is not None:
             single = self.open.get(self.target)
+        else:
+            single = next(iter(self.open.values())) if len(self.open) == 1 else None
         if single is None:
-            if not self.open:
-                self.fault = MisplacedStepError(
-                    "The workflow waits for something that no step will end "
-                    f"(run {self.facts.workflow_run_id}). Await steps, or what depends on them.",
-                    step="",
-                )
+            if not self.open and self.target is None:
+                self.stop(faults.endless(run_id=self.run_id))
             return False
         step, record = single
         done = self.ask_host(step, record)
         if done is None or self.closed:
             return False
         del self.open[step.key]
-        self._resolve(done)
+        self._waiting.pop(step.key).set_result(done)
+        return True
+
+    def _is_astray(self) -> bool:
+        """Hold what was asked for against the journal, before anything new is executed."""
+        record = self._to_come[-1] if self._to_come else None
+        if record is None and self.target is None and not self._checked:
+            # Once is enough: what comes later is added by this pass itself.
+            self._checked = True
+            record = self.unmet()
+        if record is None:
+            return False
+        asked = [step for step, _ in self.open.values() if step.branch == record.branch]
+        found = f'{asked[0].kind} "{asked[0].name}"' if asked else "nothing there"
+        self.stop(self.divergence(record, found, asked[0].name if asked else record.name))
         return True
 
     def _hand_out(self) -> bool:
         """At idle: hand out the next recorded result; tell whether there was one."""
-        if not self._to_come or self.fault is not None or self._ending is not None:
+        if not self._to_come or self.closed or self._ending:
             return False
-        if not self._asked or self._asked[0][1] != self._to_come[-1].key:
+        future = self._waiting.pop(self._to_come[-1].key, None)
+        if future is None:
             return False
-        heappop(self._asked)
         record = self._to_come.pop()
-        self._resolve(record)
+        # Done already: the workflow has given the step up, and nobody is there to take its result.
+        if not future.done():
+            future.set_result(record)
         return True
 
-    def _resolve(self, record: Record) -> None:
-        future = self._waiting.pop(record.key, None)
-        if future is not None and not future.done():
-            future.set_result(record)
-
     def _make_task(self, loop: Any, coro: Any, **options: Any) -> asyncio.Task[Any]:
+        # A task that begins before it has its branch could not ask for a step.
+        options.pop("eager_start", None)
         task: asyncio.Task[Any] = asyncio.Task(coro, loop=loop, **options)
         path, self._path = self._path, None
+        if not self._of_task:
+            self._of_task[task] = self.root
+            return task
         creator = asyncio.current_task(loop)
         parent = self._of_task.get(creator) if creator is not None else None
         if parent is None:
-            self._of_task[task] = self.root
-            return task
-        if path is None:
+            # Made by a callback, as for a generator that was left half way: numbered apart, since when that
+            # happens may depend on the garbage collector.
+            parent = self.root
+            self._strays += 1
+            path = f"{parent.path}x{self._strays}/"
+        elif path is None:
             parent.tasks += 1
             path = f"{parent.path}t{parent.tasks}/"
-        self._of_task[task] = self.child(path, parent)
+        branch = self._of_task[task] = self.child(path, parent)
+        if self._ending and self._is_leaving(parent):
+            branch.interrupt = asyncio.CancelledError()
         return task
 
-    async def meet(self, kind: type[Step], name: str, options: StepOptions, fields: tuple[Any, ...]) -> Any:
-        """Return the recorded value of the step, or wait for the pass to execute it or to end."""
-        if executing.get() is not None:
-            self.refuse_nested(name)
-        task = asyncio.current_task()
-        branch = self._of_task.get(task) if task is not None else None
-        if branch is None or self._loop is not asyncio.get_running_loop():
-            self.refuse_outside(name)
-        self._check_ending(branch, name)
-        if name.__class__ is not str or not name:
-            self.check_name(name, kind.kind)
-        key = branch.key_of(name)
-        record = self.found(branch, kind, name, key)
-        if record is not None and record.sequence is not None:
-            if kind.compares:
-                self.check_arguments(kind(key, name, branch.path, options, *fields), record)
-            heappush(self._asked, (record.sequence, key))
-        else:
-            self.open[key] = (self.build(branch, kind, name, key, options, fields), record)
-        future = self._waiting[key] = self._loop.create_future()
+    def here(self, verb: str) -> Branch:
+        """See `Replay.here()`."""
+        outer = executing.get()
+        if outer is not None:
+            raise faults.nested(verb, outer.name, run_id=self.run_id)
         try:
+            task = asyncio.current_task()
+        except RuntimeError:
+            task = None
+        branch = self._of_task.get(task) if task is not None else None
+        if branch is None or self._loop is None:
+            raise faults.outside(verb, run_id=self.run_id)
+        return branch
+
+    def enter(self, verb: str) -> Branch:
+        """See `Replay.enter()`."""
+        branch = self.here(verb)
+        if self._ending:
+            if self._is_leaving(branch):
+                raise asyncio.CancelledError
+            if not self._forgiving:
+                self.swallowed(branch, f'asked for "{verb}"')
+        return branch
+
+    def _is_leaving(self, branch: Branch) -> bool:
+        """Whether the pass's end is on its way up the stack of the branch, or of the one that made it."""
+        leaving = faults.in_flight(asyncio.CancelledError, GeneratorExit)
+        return branch.interrupt is not None or leaving is not None
+
+    def swallowed(self, branch: Branch, did: str) -> None:
+        """See `Replay.swallowed()`."""
+        steps = [step for step, _ in self.open.values()]
+        own = [step for step in steps if step.branch.startswith(branch.path)]
+        names = [step.name for step in own or steps]
+        interrupt = SuspendInterrupt(step=names[0] if names else None)
+        self.stop(faults.swallowed(interrupt, did, run_id=self.run_id))
+
+    async def meet(
+        self, kind: type[Step], name: str, options: StepOptions, fields: tuple[Any, ...]
+    ) -> Any:
+        """Return the recorded value of the step, or wait for the pass to execute it or to end."""
+        branch = self.enter(name)
+        if self._is_over or self._loop is None:
+            return await self._wait_for_the_end()
+        if name.__class__ is not str or not name:
+            name = self.check_name(name, kind)
+        key = branch.key_of(name)
+        try:
+            self._ask(branch, kind, name, key, options, fields)
+            future = self._waiting[key] = self._loop.create_future()
             done = await future
+            self.root.clock = done.finished_at or self.root.clock
+            return self.value(branch, done)
+        except VERDICTS as verdict:
+            self.stop(verdict)
+            return await self._wait_for_the_end()
         except asyncio.CancelledError:
-            if self._ending is None:
-                # Cancelled by the workflow itself, as a TaskGroup does: nobody waits for the step any more.
+            if not self._ending:
+                # By the workflow itself, as a task group does: nobody waits for the step any more.
                 self.open.pop(key, None)
             raise
-        self.root.clock = done.finished_at or self.root.clock
-        return self.value(branch, done)
 
-    def _check_ending(self, branch: Branch, name: str) -> None:
-        if self.fault is not None:
-            raise self.fault
-        if branch.interrupt is not None:
-            self.after_interrupt(branch, name)
-        if self._ending is not None:
-            if unwinding_cancellation():
-                raise asyncio.CancelledError
-            branch.interrupt = self._ending
-            self.swallowed(branch, f'asked for step "{name}"')
+    def _ask(
+        self,
+        branch: Branch,
+        kind: type[Step],
+        name: str,
+        key: str,
+        options: StepOptions,
+        fields: tuple[Any, ...],
+    ) -> None:
+        record = self.journal.records.get(key)
+        if record is None:
+            # Where something else is recorded here, that is found when nothing is left to hand out: until then
+            # the workflow may give this step up, as it did in the pass that led to the record.
+            self.open[key] = (self.build(branch, kind, name, key, options, fields), None)
+            return
+        if record.kind != kind.kind:
+            raise self.divergence(record, f'{kind.kind} "{name}"', name)
+        if kind.compares or record.sequence is None:
+            step = kind(key, name, branch.path, options, *fields)
+            if kind.compares:
+                self.check_arguments(step, record)
+            if record.sequence is None:
+                self.open[key] = (step, record)
+        branch.meet(key)
+
+    @property
+    def _is_over(self) -> bool:
+        """Whether no verb can have an answer any more."""
+        return self.closed or self._cancelled or self._ending
+
+    async def _wait_for_the_end(self) -> NoReturn:
+        """Wait where there can be no answer any more; the pass's end cancels the task."""
+        await asyncio.get_running_loop().create_future()
+        raise asyncio.CancelledError
 
     async def parallel(self, branches: tuple[Any, ...], return_errors: bool) -> tuple[Any, ...]:
         """See `WorkflowContext.parallel()`."""
-        if executing.get() is not None:
-            self.refuse_nested("parallel")
-        parent = self.branch
-        self._check_ending(parent, "parallel")
-        check_branches(branches)
+        try:
+            parent = self.enter("parallel")
+            check_branches(branches)
+            if self._is_over:
+                await self._wait_for_the_end()
+        except BaseException:
+            # Nobody will await them, and Python would say so.
+            for given in filter(iscoroutine, branches):
+                given.close()
+            raise
         parent.children += 1
         tasks = []
         for index, given in enumerate(branches):
             self._path = f"{parent.path}p{parent.children}.{index}/"
             tasks.append(asyncio.get_running_loop().create_task(_as_coroutine(given)))
         results = await asyncio.gather(*tasks, return_exceptions=True)
-        errors = [
-            (self._of_task[task].sequence, result)
-            for task, result in zip(tasks, results, strict=True)
-            if isinstance(result, BaseException)
-        ]
-        for _, error in errors:
-            if not isinstance(error, Exception):
-                raise error
+        errors = []
+        for task, result in zip(tasks, results, strict=True):
+            branch = self._of_task[task]
+            parent.sequence = max(parent.sequence, branch.sequence)
+            if isinstance(result, Exception | SystemExit):
+                errors.append((branch.sequence, result))
+            elif isinstance(result, BaseException):
+                raise result
         if errors and not return_errors:
-            raise first_of(errors)  # type: ignore[arg-type]
+            raise faults.first_of(errors)
         return tuple(results)
 
-    def now(self) -> Any:
+    def now(self) -> datetime:
         """See `AsyncWorkflowContext.now()`."""
         return self.root.clock
 
     def cancel(self) -> NoReturn:
         """See `WorkflowContext.cancel()`; ends the whole run from whichever task calls it."""
+        self.enter("cancel")
         self._cancelled = True
         if self._loop is not None:
             self._loop.stop()
-        super().cancel()
+        raise CancelInterrupt
 
-    def _end(self, loop: IdleLoop, root: asyncio.Task[Any], suspended: bool) -> Outcome:
-        """Cancel what is left, from the root, await it, and tell the outcome."""
-        self._ending = asyncio.CancelledError()
-        outcome = None if suspended else _outcome_of(root)
-        still_open = Suspended(tuple(self.open.values()))
-        for _ in range(GOODBYES):
-            left = [root] if not root.done() else [task for task in self._of_task if not task.done()]
-            if not left:
-                break
-            for task in left:
-                task.cancel()
-            loop.run_until_idle()
-        for task in self._of_task:
-            if task.done() and not task.cancelled():
-                self._fault_of(task.exception())
-        loop.run_until_complete(loop.shutdown_asyncgens())
+    def stop(self, fault: WorkflowError) -> None:
+        """See `Replay.stop()`."""
+        super().stop(fault)
+        if self._loop is not None and not self._ending:
+            self._loop.stop()
+
+    def _ended(self, loop: IdleLoop, root: asyncio.Task[Any]) -> Outcome:
         if self._cancelled:
             return Cancelled()
-        if outcome is not None:
-            return outcome
-        return self._after_suspension(root, still_open)
+        if not root.done():
+            if loop.is_stuck:
+                return Raised(faults.stuck(LONGEST_WAIT_SECONDS))
+            return Suspended(tuple(self.open.values()))
+        if root.cancelled():
+            return Raised(asyncio.CancelledError("The workflow cancelled itself."))
+        error = root.exception()
+        if error is None:
+            return Completed(root.result())
+        if isinstance(error, Exception | SystemExit):
+            return Raised(error)
+        raise error
 
-    def _after_suspension(self, root: asyncio.Task[Any], still_open: Suspended) -> Outcome:
-        if self.fault is not None:
-            return Diverged(self.fault)
-        if not root.done() or not root.cancelled():
-            error = root.exception() if root.done() else None
-            self.root.interrupt = self._ending
-            did = f"raised {error!r}" if error is not None else "went on"
-            if error is None or not is_interrupt(error):
-                try:
-                    self.swallowed(self.root, did)
-                except SwallowedInterruptError as fault:
-                    return Diverged(fault)
-        return still_open
+    def _end(self, loop: IdleLoop, root: asyncio.Task[Any]) -> None:
+        """Cancel what is left, from the root, and await it."""
+        self._ending = True
+        left = [task for task in self._of_task if not task.done()]
+        # Whoever awaits a task that the workflow has cancelled is right to catch a cancellation.
+        self._forgiving = root.done() or self._cancelled or any(task.cancelling() for task in left)
+        for _ in range(GOODBYES):
+            for task in left if root.done() else [root]:
+                task.cancel()
+            self._run(loop)
+            left = [task for task in self._of_task if not task.done()]
+            if not left or loop.is_stuck:
+                break
+        loop.close_generators()
+        for task in self._of_task:
+            if not task.done():
+                task._log_destroy_pending = False  # type: ignore[attr-defined]
+            elif not task.cancelled():
+                task.exception()
+        if not self._forgiving:
+            self._check_root(root, left)
 
-    def _never_asked(self, record: Record) -> WorkflowError:
-        try:
-            self.diverge(record, "nothing", record.name)
-        except NonDeterminismError as error:
-            return error
+    def _check_root(self, root: asyncio.Task[Any], left: list[asyncio.Task[Any]]) -> None:
+        """See whether the function let the cancellation at the pass's end through."""
+        if left:
+            self.swallowed(self._of_task[left[0]], "did not end")
+        elif not root.cancelled():
+            error = root.exception()
+            if error is None:
+                self.swallowed(self.root, "returned")
+            elif not _is_cancellation(error):
+                self.swallowed(self.root, f"raised {type(error).__name__}")
 
-    def _fault_of(self, error: BaseException | None) -> None:
-        if self.fault is None and isinstance(error, NonDeterminismError | SwallowedInterruptError):
-            self.fault = error
+
+def _raised_by(task: asyncio.Task[Any], error: BaseException) -> bool:
+    return task.done() and not task.cancelled() and task.exception() is error
 
 
-def _outcome_of(root: asyncio.Task[Any]) -> Outcome:
-    if root.cancelled():
-        return Raised(asyncio.CancelledError("The workflow cancelled itself."))
-    error = root.exception()
-    if error is None:
-        return Completed(root.result())
-    if isinstance(error, CancelInterrupt):
-        return Cancelled()
-    return Raised(error)
+def _is_cancellation(error: BaseException) -> bool:
+    if isinstance(error, BaseExceptionGroup):
+        return all(_is_cancellation(part) for part in error.exceptions)
+    return isinstance(error, asyncio.CancelledError)
 
 
 async def _as_coroutine(given: Callable[[], Awaitable[Any]] | Awaitable[Any]) -> Any:
     result = given() if callable(given) else given
     return await result if isinstance(result, Awaitable) else result
-
-
-def is_interrupt(error: BaseException) -> bool:
-    """Tell whether nothing but cancellations and interrupts is in this error."""
-    if isinstance(error, BaseExceptionGroup):
-        return all(is_interrupt(part) for part in error.exceptions)
-    return isinstance(error, asyncio.CancelledError | CancelInterrupt)
-
-
-def unwinding_cancellation() -> bool:
-    """Tell whether a cancellation is on its way up this task's stack at this moment."""
-    error = sys.exc_info()[1]
-    while error is not None:
-        if isinstance(error, asyncio.CancelledError | GeneratorExit):
-            return True
-        error = error.__context__
-    return False

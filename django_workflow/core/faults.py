@@ -1,0 +1,147 @@
+"""What the engine says when a workflow and its journal do not fit, or a verb stands where it cannot."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from operator import itemgetter
+
+from django_workflow.core.exceptions import (
+    ArgumentDriftError,
+    InvalidOptionError,
+    MisplacedStepError,
+    NonDeterminismError,
+    StepError,
+    StepTimeoutError,
+    SwallowedInterruptError,
+)
+from django_workflow.core.journal import Record
+from django_workflow.core.steps import KEY_LENGTH, NAME_LENGTH
+from django_workflow.core.types import Failure
+
+
+def divergence(record: Record, found: str, *, name: str, run_id: str) -> NonDeterminismError:
+    """Return the verdict on code that asks for something else than what stands in the journal."""
+    state = "was recorded" if record.sequence is not None else "is pending"
+    expected = f'{record.kind} "{record.name}"'
+    return NonDeterminismError(
+        f"Step {expected} {state} at this place ({record.key}), but the workflow now asks for {found} "
+        f"(run {run_id}). Mend the code and resume the run, guard the change with ctx.patched(), or "
+        "register a new workflow version.",
+        step=name,
+        expected=expected,
+        found=found,
+    )
+
+
+def swallowed(interrupt: BaseException | None, did: str, *, run_id: str) -> SwallowedInterruptError:
+    """Return the verdict on a function that caught an interrupt and went on."""
+    step = getattr(interrupt, "step", None) or ""
+    place = f'at step "{step}"' if step else "where it waits or is cancelled"
+    return SwallowedInterruptError(
+        f"The interrupt that leaves the function {place} was caught, and the workflow then {did} "
+        f"(run {run_id}). Write `except Exception:`, which lets interrupts through.",
+        step=step,
+    )
+
+
+def drift(record: Record, asked: str, *, run_id: str) -> ArgumentDriftError:
+    """Return what is said of a recorded step that is asked for with other arguments."""
+    return ArgumentDriftError(
+        f'Step "{record.name}" was recorded with {record.arguments_text}, but is now asked for with {asked} '
+        f"(run {run_id}). The recorded arguments win.",
+        step=record.name,
+    )
+
+
+def nested(name: str, outer: str, *, run_id: str) -> MisplacedStepError:
+    """Return the refusal of a verb inside a step's body."""
+    return MisplacedStepError(
+        f'"{name}" was asked for inside the body of step "{outer}" (run {run_id}). '
+        "Steps do not nest: return from the body, then ask.",
+        step=name,
+    )
+
+
+def outside(name: str, *, run_id: str) -> MisplacedStepError:
+    """Return the refusal of a verb whose pass has ended, or that is called in another thread."""
+    return MisplacedStepError(
+        f'"{name}" was asked for outside the pass its context belongs to (run {run_id}). '
+        "Call verbs in the workflow function, in its own thread.",
+        step=name,
+    )
+
+
+def endless(*, run_id: str) -> MisplacedStepError:
+    """Return the verdict on a function that waits, but for no step."""
+    return MisplacedStepError(
+        f"The workflow waits for something that no step will end (run {run_id}). "
+        "Await steps, or what depends on them.",
+        step="",
+    )
+
+
+def stuck(seconds: float) -> TimeoutError:
+    """Return the error of a function that waited too long for a socket or a thread of its own."""
+    return TimeoutError(
+        f"The workflow function waited for {seconds:g} s outside a step, for a socket or a thread. "
+        "Put what takes long into ctx.run, and close connections before you ask for a step."
+    )
+
+
+def unusable_name(name: object, verb: str, *, run_id: str) -> InvalidOptionError:
+    """Return the refusal of what cannot be a step's name."""
+    return InvalidOptionError(
+        f"The first argument of ctx.{verb} is the step's name, a text that is not empty; "
+        f"found {name!r} (run {run_id})."
+    )
+
+
+def check_storable(name: str, key: str, *, run_id: str) -> None:
+    """Refuse a name that the database would cut or refuse.
+
+    Raises:
+        InvalidOptionError: it is too long, or holds a NUL or half of a surrogate pair.
+    """
+    if len(name) > NAME_LENGTH or len(key) > KEY_LENGTH:
+        raise InvalidOptionError(
+            f"A step's name may have {NAME_LENGTH} characters, and {KEY_LENGTH} with its branches; "
+            f'"{name[:60]}…" has {len(name)} and {len(key)} (run {run_id}).'
+        )
+    if "\x00" in name or any("\ud800" <= character <= "\udfff" for character in name):
+        raise InvalidOptionError(
+            f"The step's name {name!r} holds characters that no database stores (run {run_id})."
+        )
+
+
+def error_of(record: Record, failure: Failure) -> StepError:
+    """Build the error of a failed step from its record, as it is raised at every pass."""
+    cls = StepTimeoutError if failure.error_class.endswith(".StepTimeoutError") else StepError
+    times = "1 attempt" if failure.attempts == 1 else f"{failure.attempts} attempts"
+    return cls(
+        f'Step "{record.name}" gave up after {times}: {failure.error_class}: {failure.message}',
+        step=record.name,
+        attempts=failure.attempts,
+        failure=failure,
+    )
+
+
+def first_of(errors: Iterable[tuple[int, BaseException]]) -> BaseException:
+    """Return the error that was recorded first, with the others on it."""
+    first, *others = [error for _, error in sorted(errors, key=itemgetter(0))]
+    first.others = others  # type: ignore[attr-defined]
+    return first
+
+
+def in_flight(*looked_for: type[BaseException] | BaseException) -> BaseException | None:
+    """Return what is looked for (an error, or any of a class) if it is on its way up the stack now."""
+    error = sys.exc_info()[1]
+    # A chain of contexts may be closed to a ring by hand.
+    for _ in range(100):
+        if error is None:
+            return None
+        for wanted in looked_for:
+            if error is wanted or (isinstance(wanted, type) and isinstance(error, wanted)):
+                return error
+        error = error.__context__
+    return None

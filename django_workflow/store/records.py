@@ -46,7 +46,7 @@ def load(run_id: str, after: int = 0) -> list[Record]:
             f"delivered, wake_at, finished_at, id FROM {STEP} WHERE run_id = %s AND (sequence > %s OR sequence IS NULL)",
             (run_id, after),
         )
-        rows = cursor.fetchall()
+        rows = list(cursor.fetchall())
     # In sequence; what is open stands behind, in the order in which it was met.
     rows.sort(key=lambda row: (row[5] is None, row[5] or row[13]))
     if (

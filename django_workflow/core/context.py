@@ -11,7 +11,8 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from random import Random
-from typing import Any, Generic, NoReturn, Protocol, TypeVar, TypeVarTuple, Unpack, overload
+from types import FunctionType
+from typing import Any, Generic, NoReturn, Protocol, TypeAlias, TypeVar, overload
 from uuid import UUID
 
 from django_workflow.core.durations import parse_duration, parse_moment
@@ -28,7 +29,11 @@ from django_workflow.core.steps import (
 from django_workflow.core.types import P, T
 
 PayloadT = TypeVar("PayloadT")
-Ts = TypeVarTuple("Ts")
+A = TypeVar("A")
+B = TypeVar("B")
+C = TypeVar("C")
+
+AsyncBranch: TypeAlias = Callable[[], Awaitable[T]] | Awaitable[T]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -69,7 +74,8 @@ class RunFacts:
     workflow_run_created_at: datetime
     request_payload: Any
     headers: Mapping[str, str] = field(default_factory=dict)
-    url: str = ""
+    #: The URL, or what finds it: looking through a urlconf is no matter of every pass.
+    url: str | Callable[[], str] = ""
     labels: tuple[str, ...] = ()
     version: str = "1"
 
@@ -83,7 +89,9 @@ class Pass(Protocol):
     def retried(self) -> int:
         """How often in a row the code between steps has failed."""
 
-    def meet(self, kind: type[Step], name: str, options: StepOptions, fields: tuple[Any, ...]) -> Any:
+    def meet(
+        self, kind: type[Step], name: str, options: StepOptions, fields: tuple[Any, ...]
+    ) -> Any:
         """Return the step's value (a coroutine in an async pass), or end the pass there."""
 
     def parallel(self, branches: tuple[Any, ...], return_errors: bool) -> Any:
@@ -126,7 +134,8 @@ class BaseContext(Generic[PayloadT]):
     @property
     def url(self) -> str:
         """The URL to which the deliveries of this run go; empty where none is known."""
-        return self._pass.facts.url
+        url = self._pass.facts.url
+        return url if isinstance(url, str) else url()
 
     @property
     def workflow_run_id(self) -> str:
@@ -210,10 +219,20 @@ class WorkflowContext(BaseContext[PayloadT]):
         self._pass.meet(SleepUntilStep, name, self._options, (parse_moment(when),))
 
     @overload
-    def parallel(self, *branches: Unpack[tuple[Callable[[], T]]], return_errors: bool = False) -> tuple[T]: ...
+    def parallel(self, a: Callable[[], A], b: Callable[[], B], /) -> tuple[A, B]: ...
     @overload
-    def parallel(self, *branches: Callable[[], T], return_errors: bool = False) -> tuple[T, ...]: ...
-    def parallel(self, *branches: Callable[[], Any], return_errors: bool = False) -> tuple[Any, ...]:
+    def parallel(
+        self, a: Callable[[], A], b: Callable[[], B], c: Callable[[], C], /
+    ) -> tuple[A, B, C]: ...
+    @overload
+    def parallel(self, *branches: Callable[[], T]) -> tuple[T, ...]: ...
+    @overload
+    def parallel(
+        self, *branches: Callable[[], Any], return_errors: bool = False
+    ) -> tuple[Any, ...]: ...
+    def parallel(
+        self, *branches: Callable[[], Any], return_errors: bool = False
+    ) -> tuple[Any, ...]:
         """Run branches side by side, each a function without arguments that may hold many steps.
 
         Returns their results in the order given. Ends when every branch has ended; then raises the error that
@@ -246,14 +265,20 @@ class AsyncWorkflowContext(BaseContext[PayloadT]):
         return AsyncWorkflowContext(self._pass, self._options.using(**options))
 
     @overload
-    async def run(self, name: str, fn: Callable[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs) -> T: ...
+    async def run(
+        self, name: str, fn: Callable[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs
+    ) -> T: ...
     @overload
-    async def run(self, name: str, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T: ...
+    async def run(
+        self, name: str, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs
+    ) -> T: ...
     async def run(self, name: str, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
         """See `WorkflowContext.run()`; ``fn`` may be async or not."""
         return await self._pass.meet(RunStep, name, self._options, (fn, args, kwargs))
 
-    async def atomic(self, name: str, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+    async def atomic(
+        self, name: str, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs
+    ) -> T:
         """See `WorkflowContext.atomic()`; ``fn`` is a plain function."""
         return await self._pass.meet(AtomicStep, name, self._options, (fn, args, kwargs))  # type: ignore[no-any-return]
 
@@ -265,9 +290,21 @@ class AsyncWorkflowContext(BaseContext[PayloadT]):
         """See `WorkflowContext.sleep_until()`."""
         await self._pass.meet(SleepUntilStep, name, self._options, (parse_moment(when),))
 
+    @overload
+    async def parallel(self, a: AsyncBranch[A], b: AsyncBranch[B], /) -> tuple[A, B]: ...
+    @overload
     async def parallel(
-        self, *branches: Callable[[], Awaitable[T]] | Awaitable[T], return_errors: bool = False
-    ) -> tuple[T, ...]:
+        self, a: AsyncBranch[A], b: AsyncBranch[B], c: AsyncBranch[C], /
+    ) -> tuple[A, B, C]: ...
+    @overload
+    async def parallel(self, *branches: AsyncBranch[T]) -> tuple[T, ...]: ...
+    @overload
+    async def parallel(
+        self, *branches: AsyncBranch[Any], return_errors: bool = False
+    ) -> tuple[Any, ...]: ...
+    async def parallel(
+        self, *branches: AsyncBranch[Any], return_errors: bool = False
+    ) -> tuple[Any, ...]:
         """See `WorkflowContext.parallel()`; branches are coroutines, or functions that return one."""
         return await self._pass.parallel(branches, return_errors)  # type: ignore[no-any-return]
 
@@ -288,24 +325,24 @@ class AsyncWorkflowContext(BaseContext[PayloadT]):
         self._pass.cancel()
 
 
-def check_branches(branches: tuple[Any, ...]) -> None:
-    """Refuse what cannot be told apart: lambdas made in a loop over one variable.
+def check_branches(branches: tuple[Any, ...], *, may_be_awaitable: bool = False) -> None:
+    """Refuse what cannot be told apart: functions made in a loop over one variable.
 
     Raises:
         InvalidOptionError: a branch cannot be called, or two share their code and what they close over.
     """
     seen: dict[Any, int] = {}
     for index, branch in enumerate(branches):
-        if not callable(branch) and not isinstance(branch, Awaitable):
+        if not callable(branch) and not (may_be_awaitable and isinstance(branch, Awaitable)):
             raise InvalidOptionError(
                 f"Branch {index} of ctx.parallel is {branch!r}; give a function without arguments."
             )
-        code = getattr(branch, "__code__", None)
-        if code is None or branch.__defaults__ or branch.__kwdefaults__:
+        if not isinstance(branch, FunctionType) or branch.__defaults__ or branch.__kwdefaults__:
             continue
-        # Cells are compared by identity: two branches over the same variables see the same values.
-        twin = seen.setdefault((code, tuple(map(id, branch.__closure__ or ()))), index)
-        if twin != index:
+        # By identity: cells compare by what is in them.
+        closure = tuple(map(id, branch.__closure__ or ()))
+        twin = seen.setdefault((branch.__code__, closure), index)
+        if branches[twin] is not branch:
             raise InvalidOptionError(
                 f"Branches {twin} and {index} of ctx.parallel are the same function over the same variables, as a "
                 "loop makes them: all would see the last value. Use ctx.map, or bind the value as a default."

@@ -268,7 +268,7 @@ class AsyncReplay(Replay):
         """See `WorkflowContext.parallel()`."""
         try:
             parent = self.enter("parallel")
-            check_branches(branches)
+            check_branches(branches, may_be_awaitable=True)
             if self._is_over:
                 await self._wait_for_the_end()
         except BaseException:

@@ -53,6 +53,8 @@ class StepOptions:
                 changes[name] = parse_duration(changes[name])
         if changes.get("timeout") == timedelta(0):
             raise InvalidOptionError("timeout must be longer than zero.")
+        if not isinstance(changes.get("overlap", False), bool):
+            raise InvalidOptionError(f"overlap is True or False, not {changes['overlap']!r}.")
         return replace(self, **changes)
 
     def over(self, base: StepOptions) -> StepOptions:
@@ -105,6 +107,14 @@ class RunStep(Step):
 
     kind: ClassVar[StepKind] = StepKind.RUN
     has_body: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be called, most often the value of a call."""
+        if not callable(self.fn):
+            raise InvalidOptionError(
+                f'The body of step "{self.name}" is {self.fn!r}, which cannot be called. Give the function and '
+                "its arguments apart: ctx.run(name, function, *arguments)."
+            )
 
 
 @dataclass(frozen=True, slots=True)

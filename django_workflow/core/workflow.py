@@ -20,7 +20,7 @@ from django_workflow.core.durations import parse_duration, parse_moment
 from django_workflow.core.exceptions import InvalidOptionError, WorkflowNotFoundError
 from django_workflow.core.ports import get_door, get_runtime
 from django_workflow.core.retry import RetryPolicy
-from django_workflow.core.steps import StepOptions
+from django_workflow.core.steps import NO_OPTIONS, StepOptions
 from django_workflow.core.types import Failure
 
 ResultT = TypeVar("ResultT")
@@ -74,21 +74,31 @@ class TriggerOptions:
 
 
 def _check_run_id(run_id: Any) -> None:
-    if not isinstance(run_id, str) or not run_id.strip() or len(run_id) > 128 or not run_id.isprintable():
+    if (
+        not isinstance(run_id, str)
+        or not run_id.strip()
+        or len(run_id) > 128
+        or not run_id.isprintable()
+    ):
         raise InvalidOptionError(
             f"workflow_run_id must be a printable text of 1 to 128 characters, not {run_id!r}."
         )
 
 
 def _labels(label: Any) -> tuple[str, ...]:
-    labels = [] if label is None else [label] if isinstance(label, str) else list(label)
+    given = () if label is None else (label,) if isinstance(label, str) else label
+    labels = list(given) if isinstance(given, Iterable) else [given]
     for one in labels:
-        if not isinstance(one, str) or not one or len(one) > 100:
-            raise InvalidOptionError(f"A label must be a text of 1 to 100 characters, not {one!r}.")
+        if not isinstance(one, str) or not one or len(one) > 100 or not one.isprintable():
+            raise InvalidOptionError(
+                f"A label must be a printable text of 1 to 100 characters, not {one!r}."
+            )
     return tuple(sorted(set(labels)))
 
 
 def _headers(headers: Any) -> dict[str, str]:
+    if headers is not None and not isinstance(headers, Mapping):
+        raise InvalidOptionError(f"headers must be texts by text, not {headers!r}.")
     given = dict(headers or {})
     for name, value in given.items():
         if not isinstance(name, str) or not isinstance(value, str):
@@ -107,7 +117,7 @@ class Workflow(Generic[PayloadT, ResultT]):
     def __init__(self, function: Callable[..., Any], options: WorkflowOptions) -> None:
         functools.update_wrapper(self, function)
         self.options = options
-        self.name = options.name or function.__name__
+        self.name = _checked_name(options.name or getattr(function, "__name__", None))
         self.versions: dict[str, Callable[..., Any]] = {options.version: function}
         self.failure_handler: Callable[..., Any] | None = None
         self.is_async = inspect.iscoroutinefunction(function)
@@ -136,7 +146,9 @@ class Workflow(Generic[PayloadT, ResultT]):
 
         def register(function: Callable[..., Any]) -> Callable[..., Any]:
             if not isinstance(name, str) or not name or len(name) > 50:
-                raise InvalidOptionError(f"A version is a text of 1 to 50 characters, not {name!r}.")
+                raise InvalidOptionError(
+                    f"A version is a text of 1 to 50 characters, not {name!r}."
+                )
             if name in self.versions:
                 raise InvalidOptionError(f'Workflow "{self.name}" has a version "{name}" already.')
             self._check_colour(function, f'version "{name}"')
@@ -164,7 +176,7 @@ class Workflow(Generic[PayloadT, ResultT]):
                 f'Workflow "{self.name}" is {kind}; its {what} "{function.__name__}" must be too.'
             )
 
-    def trigger(self, payload: PayloadT | None = None, /, **options: Any) -> Any:
+    def trigger(self, payload: PayloadT | None = None, **options: Any) -> Any:
         """Start a run, in the caller's transaction, and return it.
 
         Options: ``workflow_run_id``, ``label`` (one or several), ``headers``, ``delay``, ``not_before``, ``retries``,
@@ -179,11 +191,13 @@ class Workflow(Generic[PayloadT, ResultT]):
         """
         return get_runtime().trigger(self, payload, TriggerOptions.checked(**options))
 
-    async def atrigger(self, payload: PayloadT | None = None, /, **options: Any) -> Any:
+    async def atrigger(self, payload: PayloadT | None = None, **options: Any) -> Any:
         """See `trigger()`."""
         return await get_runtime().in_thread(self.trigger, payload, **options)
 
-    def trigger_many(self, payloads: Iterable[PayloadT | Mapping[str, Any]], /, **options: Any) -> list[Any]:
+    def trigger_many(
+        self, payloads: Iterable[PayloadT | Mapping[str, Any]], /, **options: Any
+    ) -> list[Any]:
         """Start a run for each payload, all or nothing, in one round trip per hundred; return them in order.
 
         The options of `trigger()` hold for all; ``workflow_run_ids`` is a list of ids, one for each payload.
@@ -211,7 +225,7 @@ class WorkflowOptions:
 
     name: str | None = None
     version: str = "1"
-    steps: StepOptions = StepOptions()
+    steps: StepOptions = NO_OPTIONS
     timeout: timedelta | None = None
     transport: str | None = None
     url: str | None = None
@@ -222,17 +236,34 @@ class WorkflowOptions:
     payload_parser: Callable[[Any], Any] | None = None
 
     def __post_init__(self) -> None:
-        if self.name is not None and (
-            not isinstance(self.name, str) or not self.name or "/" in self.name or len(self.name) > NAME_LENGTH
+        if self.name is not None:
+            _checked_name(self.name)
+        if self.transport not in TRANSPORTS:
+            raise InvalidOptionError(
+                f'transport must be "inline" or "http", not {self.transport!r}.'
+            )
+        count = self.steps_per_pass
+        if count is not None and (
+            isinstance(count, bool) or not isinstance(count, int) or count < 1
         ):
             raise InvalidOptionError(
-                f"A workflow's name is a text of 1 to {NAME_LENGTH} characters without a slash, not {self.name!r}."
+                f"steps_per_pass must be a whole number of 1 or more, not {count!r}."
             )
-        if self.transport not in TRANSPORTS:
-            raise InvalidOptionError(f'transport must be "inline" or "http", not {self.transport!r}.')
-        count = self.steps_per_pass
-        if count is not None and (isinstance(count, bool) or not isinstance(count, int) or count < 1):
-            raise InvalidOptionError(f"steps_per_pass must be a whole number of 1 or more, not {count!r}.")
+
+
+def _checked_name(name: Any) -> str:
+    if (
+        not isinstance(name, str)
+        or not name.strip()
+        or not name.isprintable()
+        or not set(name).isdisjoint("/<>")
+        or len(name) > NAME_LENGTH
+    ):
+        raise InvalidOptionError(
+            f"A workflow's name is a printable text of 1 to {NAME_LENGTH} characters without /, < and >, "
+            f"not {name!r}. Give one with @workflow(name=...)."
+        )
+    return name
 
 
 class Registry:
@@ -285,7 +316,9 @@ registry = Registry()
 
 
 @overload
-def workflow(function: Callable[[WorkflowContext[PayloadT]], ResultT], /) -> Workflow[PayloadT, ResultT]: ...
+def workflow(
+    function: Callable[[WorkflowContext[PayloadT]], ResultT], /
+) -> Workflow[PayloadT, ResultT]: ...
 @overload
 def workflow(
     function: Callable[[AsyncWorkflowContext[PayloadT]], Awaitable[ResultT]], /
@@ -357,7 +390,10 @@ async def aget_run(run_id: str) -> Any:
 
 
 def cancel_runs(
-    *ids: str, label: str | None = None, workflow: Any = None, all: bool = False  # noqa: A002  the seeds' name
+    *ids: str,
+    label: str | None = None,
+    workflow: Any = None,
+    all: bool = False,  # noqa: A002  the seeds' name
 ) -> int:
     """Cancel unfinished runs by id, label or workflow, or ``all=True``; return how many were cancelled.
 

@@ -11,6 +11,7 @@ import logging
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from enum import Enum
+from functools import partial
 from typing import Any
 
 from django.db import Error as DatabaseError
@@ -86,8 +87,16 @@ def refuse_open_transaction(what: str) -> None:
         )
 
 
-def enter(claim: Claim, *, worker: str, allowance: Allowance) -> End:
+def enter(
+    claim: Claim,
+    *,
+    worker: str,
+    allowance: Allowance,
+    performer: Callable[..., Performer] = Performer,
+) -> End:
     """Carry the claimed delivery on as far as the allowance goes.
+
+    ``performer`` makes the host of the passes; the sandbox brings its own.
 
     Raises:
         DeliveryTroubleError: it cannot be carried on here and now; the caller puts it off.
@@ -107,7 +116,7 @@ def enter(claim: Claim, *, worker: str, allowance: Allowance) -> End:
         raise DeliveryTroubleError(
             f'This process knows no version "{claim.run.version}" of workflow "{workflow.name}". Waiting for one that does.'
         )
-    return _Entry(claim, workflow, worker, allowance, in_handler=in_handler).go()
+    return _Entry(claim, workflow, worker, allowance, performer, in_handler=in_handler).go()
 
 
 def _stand_still(claim: Claim) -> End:
@@ -150,6 +159,7 @@ class _Entry:
         workflow: Workflow[Any, Any],
         worker: str,
         allowance: Allowance,
+        make_performer: Callable[..., Performer],
         *,
         in_handler: bool,
     ) -> None:
@@ -157,6 +167,7 @@ class _Entry:
         self.workflow = workflow
         self.worker = worker
         self.allowance = allowance
+        self.make_performer = make_performer
         self.in_handler = in_handler
         self.prefix = f"failure.{claim.run.handler_round}/" if in_handler else ""
         self.options = run_options(claim.run, workflow)
@@ -168,7 +179,7 @@ class _Entry:
                 return End.OVER
             self.journal = journals.take(self.claim)
             self._add_elapsed()
-            self.performer = Performer(
+            self.performer = self.make_performer(
                 self.claim, self.journal, self.options, self.allowance, self.worker
             )
             while True:
@@ -243,7 +254,7 @@ class _Entry:
             workflow_run_created_at=run.created_at,
             request_payload=None if run.payload_text is None else codec.loads(run.payload_text),
             headers=codec.loads(run.headers_text),
-            url=url_of(self.workflow),
+            url=partial(url_of, self.workflow),
             labels=tuple(stored.get("labels", ())),
             version=run.version,
         )
@@ -262,7 +273,8 @@ class _Entry:
             target=self.claim.step_key or None,
             prefix=self.prefix,
             retried=self.claim.run.code_attempts,
-            strict_arguments=self.workflow.options.strict_arguments,
+            strict_arguments=self.workflow.options.strict_arguments
+            or self.performer.strict_arguments,
         )
         logger.debug("Pass of run %s", self.claim.run_id, extra={"run_id": self.claim.run_id})
         outcome = replay.run(self._function(replay))

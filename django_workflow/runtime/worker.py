@@ -15,6 +15,7 @@ from threading import Event, get_ident
 from time import monotonic
 
 from django.db import Error as DatabaseError
+from django.db import connections
 
 from django_workflow.conf import settings
 from django_workflow.core.ports import get_dispatcher, get_transport
@@ -61,6 +62,7 @@ def drain(*, seconds: float | None = None, only: Collection[str] | None = None) 
     ends = None if seconds is None else monotonic() + seconds
     carried = 0
     while not stopping.is_set():
+        heal_connections()
         found = claims.claim(worker, batch, only=only)
         if not found:
             return carried
@@ -95,6 +97,16 @@ def _release(held: list[Held]) -> None:
         claims.release((one.claim.delivery_id, one.claim.token) for one in left)
 
 
+def heal_connections() -> None:
+    """Close this thread's connections that a database error has left unusable, so that the next use connects anew.
+
+    Requests have Django's signals for this; a worker that keeps its connection has nobody else.
+    """
+    for connection in connections.all(initialized_only=True):
+        if connection.errors_occurred and not connection.in_atomic_block:
+            connection.close_if_unusable_or_obsolete()
+
+
 def transport_name(claim: Claim) -> str:
     """Return the transport of the claimed run: its workflow's, else the settings'."""
     workflow = registry.find(claim.run.workflow)
@@ -121,6 +133,7 @@ def carry(claim: Claim, worker: str) -> None:
 
 def put_off(claim: Claim, reason: str) -> None:
     """Repeat a delivery later: after 1 s, doubling to 60 s, without end."""
+    heal_connections()
     delay = trouble_delay(claim.tries)
     logger.warning(
         "A delivery of run %s is repeated in %s: %s",

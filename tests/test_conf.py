@@ -1,0 +1,90 @@
+"""One dict, read in one place; what is wrong with it is said with the setting's name."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.test import override_settings
+
+from django_workflow import InvalidOptionError, RetryPolicy
+from django_workflow.conf import defaults, problems, settings
+
+
+def test_defaults_hold_where_nothing_is_set() -> None:
+    with override_settings(WORKFLOW={}):
+        found = settings()
+
+    assert found.DATABASE == "default"
+    assert found.LEASE == timedelta(seconds=30)
+    assert found.default_transport == "inline"
+
+
+def test_override_settings_is_seen_and_taken_back() -> None:
+    with override_settings(WORKFLOW={"LEASE": "5s"}):
+        inside = settings().LEASE
+
+    assert inside == timedelta(seconds=5)
+    assert settings().LEASE != inside
+
+
+def test_base_url_makes_http_the_default_transport() -> None:
+    with override_settings(WORKFLOW={"BASE_URL": "https://example.org/"}):
+        found = settings()
+
+    assert (found.BASE_URL, found.default_transport) == ("https://example.org", "http")
+
+
+def test_an_int_is_a_retry_policy() -> None:
+    with override_settings(WORKFLOW={"RETRIES": 7}):
+        assert settings().RETRIES == RetryPolicy(max_retries=7)
+
+
+def test_unknown_setting_is_an_error_with_the_nearest_name() -> None:
+    with (
+        override_settings(WORKFLOW={"LAESE": 1}),
+        pytest.raises(InvalidOptionError, match='Did you mean "LEASE"'),
+    ):
+        settings()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("DATABASE", ""),
+        ("BASE_URL", "example.org"),
+        ("TRANSPORT", "smoke"),
+        ("DISPATCHER", "pigeon"),
+        ("QUEUE", 3),
+        ("BEAT", "yes"),
+        ("RETENTION", "-1d"),
+        ("RETRIES", -1),
+        ("LEASE", 0),
+        ("STEP_TIMEOUT", "soon"),
+        ("PASS_BUDGET", None),
+        ("STEPS_PER_PASS", 0),
+        ("CLAIM_BATCH", True),
+        ("MAX_PAYLOAD_BYTES", 1.5),
+        ("SIGNING_KEYS", ["short"]),
+        ("SIGNING_KEYS", "one text instead of a list of them, which is long"),
+        ("ISSUER", None),
+    ],
+)
+def test_value_that_cannot_work_is_named(name: str, value: Any) -> None:
+    with override_settings(WORKFLOW={name: value}):
+        found = problems()
+
+    assert [setting for setting, _ in found] == [name]
+
+
+def test_workflow_must_be_a_dict() -> None:
+    with override_settings(WORKFLOW=["LEASE"]):
+        assert problems() == [("WORKFLOW", "WORKFLOW must be a dict, not list.")]
+
+
+def test_every_setting_has_a_default_that_passes_its_own_reader() -> None:
+    given = {name: value for name, value in defaults().items() if value not in (None, ())}
+
+    with override_settings(WORKFLOW=given):
+        assert problems() == []

@@ -17,7 +17,7 @@ def test_defaults_hold_where_nothing_is_set() -> None:
         found = settings()
 
     assert found.DATABASE == "default"
-    assert found.LEASE == timedelta(seconds=30)
+    assert timedelta(seconds=30) == found.LEASE
     assert found.default_transport == "inline"
 
 
@@ -26,7 +26,7 @@ def test_override_settings_is_seen_and_taken_back() -> None:
         inside = settings().LEASE
 
     assert inside == timedelta(seconds=5)
-    assert settings().LEASE != inside
+    assert inside != settings().LEASE
 
 
 def test_base_url_makes_http_the_default_transport() -> None:
@@ -38,7 +38,7 @@ def test_base_url_makes_http_the_default_transport() -> None:
 
 def test_an_int_is_a_retry_policy() -> None:
     with override_settings(WORKFLOW={"RETRIES": 7}):
-        assert settings().RETRIES == RetryPolicy(max_retries=7)
+        assert RetryPolicy(max_retries=7) == settings().RETRIES
 
 
 def test_unknown_setting_is_an_error_with_the_nearest_name() -> None:

@@ -19,9 +19,13 @@ class DjangoWorkflowConfig(AppConfig):
         from django_workflow.checks import register_checks
         from django_workflow.core import ports
         from django_workflow.runtime.client import DjangoRuntime
+        from django_workflow.transports.http import HttpTransport
         from django_workflow.transports.inline import InlineTransport
+        from django_workflow.views import door
 
         ports.install_runtime(DjangoRuntime())
+        ports.install_door(door)
         ports.install_transport(InlineTransport())
+        ports.install_transport(HttpTransport())
         register_checks()
         autodiscover_modules("workflows")

@@ -3,12 +3,14 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
 from django.db import connection, connections
 from hypothesis import settings
+
+from tests.transports.wsgi import DjangoTransport, http_through, served_at
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -53,6 +55,14 @@ def child_env(transactional_db: None) -> dict[str, str]:
         "DJANGO_SETTINGS_MODULE": "tests.settings",
         "WORKFLOW_TESTS_DB_NAMES": json.dumps(names),
     }
+
+
+@pytest.fixture
+def http_transport() -> Iterator[DjangoTransport]:
+    """Runs go over http, to Django's own WSGI handler and without a socket; what was posted is on ``.requests``."""
+    transport = DjangoTransport()
+    with served_at("http://testserver"), http_through(transport):
+        yield transport
 
 
 @pytest.fixture(scope="session")

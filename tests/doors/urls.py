@@ -1,0 +1,9 @@
+"""The doors of all workflows, as a project mounts them."""
+
+from __future__ import annotations
+
+from django.urls import include, path
+
+urlpatterns = [
+    path("workflows/", include("django_workflow.urls")),
+]

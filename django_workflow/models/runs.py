@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any, Self
 
 from django.db import models
-from django.db.models import Q
+from django.db.models import Prefetch, Q
 from django.utils.translation import gettext_lazy as _
 
 from django_workflow.core import types
@@ -51,6 +52,15 @@ class RunQuerySet(models.QuerySet["Run"]):
         for label in labels:
             found = found.filter(labels_of_run__label=label)
         return found
+
+    def with_reason(self) -> Self:
+        """Fetch what `reason`, `waiting_for` and `labels` look at, in three queries for any number of runs.
+
+        ``steps.all()`` then holds the open steps alone.
+        """
+        steps = self.model._meta.get_field("steps").related_model
+        open_steps = steps._base_manager.filter(status__in=types.OPEN_STEP).order_by("id")
+        return self.prefetch_related("deliveries", "labels_of_run", Prefetch("steps", open_steps))
 
     def stuck(self) -> Self:
         """Unfinished runs that nothing will ever wake: the promise says there are none.
@@ -160,6 +170,13 @@ class Run(RunHandle, models.Model):
         return self.status in types.FINISHED or self.status in types.DEAD_LETTER
 
     @property
+    def duration(self) -> timedelta | None:
+        """How long the run took from its first pass to its end; None before."""
+        if self.started_at is None or self.finished_at is None:
+            return None
+        return self.finished_at - self.started_at
+
+    @property
     def failure(self) -> types.Failure | None:
         """Why the run failed or is blocked, or None."""
         return (
@@ -202,16 +219,23 @@ class Run(RunHandle, models.Model):
     @property
     def waiting_for(self) -> list[Any]:
         """The open steps, in the order in which they were met; each tells its ``reason``."""
-        return [step for step in self.steps.order_by("id") if not step.is_recorded and step.is_open]
+        if "steps" in getattr(self, "_prefetched_objects_cache", {}):
+            return [step for step in self.steps.all() if step.is_open]
+        return list(self.steps.filter(status__in=types.OPEN_STEP).order_by("id"))
 
     @property
     def reason(self) -> str:
         """Why the run is not going on at this moment, in plain words; empty when it is."""
+        if self.status in types.FINISHED:
+            return ""
         if self.status == types.RunStatus.PAUSED:
             return "paused"
         trouble = next((d.trouble for d in self.deliveries.all() if d.trouble), "")
         if trouble:
             return trouble
+        if self.status == types.RunStatus.PENDING:
+            due_at = next((d.due_at for d in self.deliveries.all() if d.due_at and not d.leased_by), None)
+            return f"due at {due_at:%Y-%m-%d %H:%M:%S} UTC" if due_at else ""
         failure = self.failure
         if failure is not None and self.status in types.DEAD_LETTER:
             return failure.message

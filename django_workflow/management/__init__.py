@@ -1,0 +1,1 @@
+"""The command line: a window like the others. What commands share stands in `base` and `output`."""

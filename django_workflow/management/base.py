@@ -1,0 +1,122 @@
+"""What commands share: errors in one line, exit status, verbs on runs."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser
+from typing import Any, TextIO
+
+from django.core.management.base import BaseCommand, CommandError
+from django.db import DatabaseError
+
+from django_workflow.conf import settings
+from django_workflow.core.exceptions import RunStateError, WorkflowError
+from django_workflow.core.workflow import get_run
+from django_workflow.management.output import RUN_COLUMNS, Screen, run_as_json, run_row
+from django_workflow.models import Run
+
+#: Exit status.
+FAILED, USAGE, UNFINISHED = 1, 2, 3
+
+
+class WorkflowCommand(BaseCommand):
+    """A command whose errors are one line without a traceback, and whose exit status tells.
+
+    0: done; 1: the state of a run or of the engine forbids it; 2: used wrongly; 3: not finished in time.
+    """
+
+    # A run must be seen and stopped even where a check has something to say; `manage.py check` says it.
+    requires_system_checks = ()
+    as_json: bool
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Carry the command out, and turn our errors into the command line's."""
+        self.as_json = bool(options.get("json"))
+        try:
+            self.carry_out(**options)
+        except RunStateError as error:
+            raise CommandError(str(error), returncode=FAILED) from error
+        except WorkflowError as error:
+            raise CommandError(str(error), returncode=USAGE) from error
+        except DatabaseError as error:
+            raise CommandError(
+                f'The database "{settings().DATABASE}" did not answer: {error}. If it is new, run manage.py migrate.',
+                returncode=FAILED,
+            ) from error
+
+    def carry_out(self, *args: Any, **options: Any) -> None:
+        """Do the command's work."""
+        raise NotImplementedError
+
+    @property
+    def screen(self) -> Screen:
+        """Where the command prints."""
+        return Screen(_stream(self.stdout))
+
+    @property
+    def aside(self) -> Screen:
+        """Where the command says what is no part of its output."""
+        return Screen(_stream(self.stderr))
+
+
+def _stream(wrapper: Any) -> TextIO:
+    # Django's wrapper adds a line end to whatever is written, which rich writes in parts.
+    stream: TextIO = getattr(wrapper, "_out", wrapper)
+    return stream
+
+
+def add_json(parser: ArgumentParser) -> None:
+    """Add ``--json``."""
+    parser.add_argument("--json", action="store_true", help="Print JSON.")
+
+
+class VerbCommand(WorkflowCommand):
+    """A verb on runs given by their ids: each is tried, each is told."""
+
+    verb: str
+    done: str
+    how_many = "+"
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        """Take ids, a reason, and how to print."""
+        parser.add_argument("run_ids", nargs=self.how_many, metavar="ID", help="The ID of a run.")
+        parser.add_argument("--why", default="", help="The reason, for the log.")
+        add_json(parser)
+
+    def carry_out(self, *args: Any, run_ids: list[str], **options: Any) -> None:
+        """Do the verb to each run."""
+        finished, refusals = [], []
+        for run_id in run_ids:
+            try:
+                finished.append((run_id, self.do(get_run(run_id), **options)))
+            except WorkflowError as error:
+                refusals.append(error)
+        self._tell(finished)
+        if refusals:
+            is_state = all(isinstance(error, RunStateError) for error in refusals)
+            raise CommandError(
+                "\n".join(map(str, refusals)), returncode=FAILED if is_state else USAGE
+            )
+
+    def _tell(self, finished: list[tuple[str, Run]]) -> None:
+        if self.as_json:
+            self.screen.json([run_as_json(run, with_steps=False) for _, run in finished])
+            return
+        for run_id, run in finished:
+            self.screen.lines([self.told(run_id, run)])
+
+    def told(self, run_id: str, run: Run) -> str:
+        """Return the line that tells what was done."""
+        return f"Run {run_id} was {self.done}; it is {run.status}."
+
+    def do(self, run: Run, *, why: str, **options: Any) -> Run:
+        """Do the verb to one run and return it."""
+        changed: Run = getattr(run, self.verb)(actor=f"manage.py workflow_{self.verb}", why=why)
+        return changed
+
+
+def print_runs(command: WorkflowCommand, runs: list[Run]) -> None:
+    """Print a list of runs, as JSON or as a table."""
+    if command.as_json:
+        command.screen.json([run_as_json(run, with_steps=False) for run in runs])
+    else:
+        command.screen.table(RUN_COLUMNS, [run_row(run) for run in runs])

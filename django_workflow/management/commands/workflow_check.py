@@ -1,0 +1,73 @@
+"""``manage.py workflow_check``: whether the engine keeps its promises at this moment."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser
+from typing import Any
+
+from django.core.management.base import CommandError
+
+from django_workflow.management.base import FAILED, WorkflowCommand, add_json
+from django_workflow.management.output import moment, took
+from django_workflow.runtime.sweeper import Health, health
+
+
+class Command(WorkflowCommand):
+    """Ask whether the engine is healthy."""
+
+    help = "Ask the database whether due work is being done and every run has a wake-up. Exit status 0: yes, 1: no."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        """Take how to print."""
+        add_json(parser)
+
+    def carry_out(self, **options: Any) -> None:
+        """Print what the database says."""
+        found = health()
+        if self.as_json:
+            self.screen.json(_as_json(found))
+        elif found.is_healthy:
+            self.screen.lines([_summary(found)])
+        if not found.is_healthy:
+            raise CommandError("\n".join(_complaints(found)), returncode=FAILED)
+
+
+def _as_json(found: Health) -> dict[str, Any]:
+    return {
+        "healthy": found.is_healthy,
+        "stuck": found.stuck,
+        "due": found.due,
+        "oldest_due": moment(found.oldest_due),
+        "lag_seconds": found.lag.total_seconds(),
+        "swept_at": moment(found.swept_at),
+        "swept_by": found.swept_by,
+        "silent": found.is_silent,
+    }
+
+
+def _summary(found: Health) -> str:
+    swept = (
+        f"last swept by {found.swept_by} at {found.swept_at:%H:%M:%S} UTC"
+        if found.swept_at
+        else "never swept yet"
+    )
+    late = f", the oldest for {took(found.lag)}" if found.due else ""
+    return f"Healthy: {found.due} due{late}; {swept}; no run without a wake-up."
+
+
+def _complaints(found: Health) -> list[str]:
+    lines = []
+    if found.is_silent:
+        lines.append(
+            f"{found.due} deliveries are due, the oldest for {took(found.lag)}, and nobody looks for them. Start a worker: "
+            "manage.py workflow_dev in development, celery worker in production; or once: manage.py workflow_sweep."
+        )
+    if found.stuck:
+        ids = ", ".join(found.stuck[:5]) + (
+            f" and {len(found.stuck) - 5} more" if len(found.stuck) > 5 else ""
+        )
+        lines.append(
+            f"{len(found.stuck)} unfinished runs have no wake-up: {ids}. Pause and resume them: "
+            "manage.py workflow_pause ID, then manage.py workflow_resume ID."
+        )
+    return lines

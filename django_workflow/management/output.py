@@ -1,0 +1,273 @@
+"""What commands print: a run as JSON, as lines, as a row of a table; with rich where a person looks."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
+from typing import Any, TextIO
+
+from rich import box
+from rich.console import Console, Group
+from rich.table import Table
+from rich.text import Text
+
+from django_workflow.core.durations import format_duration
+from django_workflow.core.plain import plain
+from django_workflow.core.types import Failure
+from django_workflow.models import Attempt, Run, Step
+
+COLOURS = {
+    "pending": "dim",
+    "running": "cyan",
+    "executing": "cyan",
+    "retrying": "yellow",
+    "sleeping": "blue",
+    "waiting": "blue",
+    "paused": "yellow",
+    "cancelling": "yellow",
+    "completed": "green",
+    "failed": "bold red",
+    "blocked": "bold red",
+}
+RUN_COLUMNS = ("run", "workflow", "version", "status", "created", "took", "reason")
+STEP_COLUMNS = ("step", "kind", "status", "attempts", "took", "what")
+LONGEST_CELL = 120
+
+# As JSON: the form that every window keeps to.
+
+
+def run_as_json(run: Run, *, with_steps: bool) -> dict[str, Any]:
+    """Return the run in the documented form; with its steps, which costs two queries."""
+    found: dict[str, Any] = {
+        "workflow_run_id": run.id,
+        "workflow": run.workflow,
+        "version": run.version,
+        "status": str(run.status),
+        "reason": run.reason,
+        "labels": run.labels,
+        "created_at": moment(run.created_at),
+        "started_at": moment(run.started_at),
+        "finished_at": moment(run.finished_at),
+        "payload": plain(run.payload_text),
+        "result": plain(run.result_text),
+        "failure": failure_as_json(run.failure),
+        "parent": None,
+        "children": [],
+    }
+    if with_steps:
+        found["steps"] = [_step_as_json(step, attempts) for step, attempts in steps_of(run)]
+    return found
+
+
+def steps_of(run: Run) -> list[tuple[Step, list[Attempt]]]:
+    """Return all steps of a run in the order in which they were met, each with its kept attempts."""
+    alias = run._state.db
+    attempts: dict[str, list[Attempt]] = {}
+    for attempt in Attempt.objects.using(alias).filter(run_id=run.id).order_by("id"):
+        attempts.setdefault(attempt.step_key, []).append(attempt)
+    steps = Step.objects.using(alias).filter(run_id=run.id).order_by("id")
+    return [(step, attempts.get(step.key, [])) for step in steps]
+
+
+def _step_as_json(step: Step, attempts: Sequence[Attempt]) -> dict[str, Any]:
+    return {
+        "name": step.name,
+        "key": step.key,
+        "kind": step.kind,
+        "status": step.status,
+        "result": plain(step.result_text),
+        "attempts": [_attempt_as_json(attempt) for attempt in attempts],
+    }
+
+
+def _attempt_as_json(attempt: Attempt) -> dict[str, Any]:
+    return {
+        "number": attempt.number,
+        "outcome": attempt.outcome,
+        "failure": failure_as_json(attempt.failure),
+        "result": plain(attempt.result_text),
+        "started_at": moment(attempt.started_at),
+        "finished_at": moment(attempt.finished_at),
+        "worker": attempt.worker,
+    }
+
+
+def failure_as_json(failure: Failure | None) -> dict[str, Any] | None:
+    """Return a failure as its fields."""
+    return None if failure is None else dict(failure.to_json())
+
+
+def moment(value: datetime | None) -> str | None:
+    """Return a time as ISO text."""
+    return None if value is None else value.isoformat()
+
+
+# For people: on a terminal with colours and boxes, in a pipe as plain lines.
+
+
+def clean(value: object) -> str:
+    """Return a text whose control characters cannot steer a terminal."""
+    return "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in str(value))
+
+
+def took(duration: timedelta | None) -> str:
+    """Return a duration in its short form, to the millisecond."""
+    if duration is None:
+        return ""
+    rounded = timedelta(milliseconds=round(duration.total_seconds() * 1000))
+    return format_duration(rounded, parts=2)
+
+
+def clock(value: datetime | None) -> str:
+    """Return a time as people read it."""
+    return "" if value is None else f"{value:%Y-%m-%d %H:%M:%S}"
+
+
+def run_row(run: Run) -> tuple[str, ...]:
+    """Return the run's cells under ``RUN_COLUMNS``."""
+    return (
+        run.id,
+        run.workflow,
+        run.version,
+        str(run.status),
+        clock(run.created_at),
+        took(run.duration),
+        run.reason,
+    )
+
+
+def step_row(step: Step, attempts: Sequence[Attempt]) -> tuple[str, ...]:
+    """Return the step's cells under ``STEP_COLUMNS``."""
+    duration = step.finished_at - step.started_at if step.started_at and step.finished_at else None
+    tries = step.attempts or len(attempts)
+    return (step.key, step.kind, step.status, str(tries or ""), took(duration), _what(step))
+
+
+def _what(step: Step) -> str:
+    failure = step.failure
+    if step.status == "completed":
+        return json.dumps(plain(step.result_text), ensure_ascii=False)
+    if step.wake_at is not None and step.is_open:
+        return step.reason
+    return f"{failure.error_class}: {failure.message}" if failure is not None else ""
+
+
+def header_lines(run: Run) -> list[str]:
+    """Return what is known of a run besides its steps."""
+    lines = [
+        f"Run {run.id} of {run.workflow}, version {run.version}: {run.status}",
+        f"created {clock(run.created_at)} UTC"
+        + (f", started {clock(run.started_at)}" if run.started_at else "")
+        + (
+            f", ended {clock(run.finished_at)} after {took(run.duration)}"
+            if run.duration is not None
+            else ""
+        ),
+    ]
+    if run.reason:
+        lines.append(f"reason: {run.reason}")
+    if run.labels:
+        lines.append(f"labels: {', '.join(run.labels)}")
+    if run.restarted_from_id:
+        lines.append(f"restarted from: {run.restarted_from_id}")
+    lines.append(f"payload: {_one_line(run.payload_text)}")
+    if run.status == "completed":
+        lines.append(f"result: {_one_line(run.result_text)}")
+    lines += _failure_lines("failure", run.failure)
+    if run.handler_status:
+        lines.append(f"failure handler: {run.handler_status}")
+    return lines + _failure_lines("failure of the handler", run.handler_failure)
+
+
+def _failure_lines(what: str, failure: Failure | None) -> list[str]:
+    if failure is None:
+        return []
+    place = f' in step "{failure.step}"' if failure.step else ""
+    return [f"{what}: {failure.error_class}: {failure.message}{place}"]
+
+
+def attempt_lines(attempt: Attempt) -> list[str]:
+    """Return one failed, late or dead try, with its traceback."""
+    failure = attempt.failure
+    place = attempt.step_key or "code between steps"
+    outcome = f"{attempt.get_outcome_display()} at {clock(attempt.finished_at)} UTC"
+    lines = [f"{place}, attempt {attempt.number}: {outcome}"]
+    if failure is not None:
+        text = failure.traceback.rstrip() or f"{failure.error_class}: {failure.message}"
+        lines += [f"    {line}" for line in text.splitlines()]
+    return lines
+
+
+def _one_line(text: str | None) -> str:
+    return json.dumps(plain(text), ensure_ascii=False)
+
+
+class Screen:
+    """Where a command prints: knows whether a person looks, and puts things accordingly."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self.stream = stream
+        self.is_terminal = bool(getattr(stream, "isatty", lambda: False)())
+        self.console = Console(file=stream, highlight=False, soft_wrap=True)
+
+    def json(self, value: Any) -> None:
+        """Print a value as JSON."""
+        self.stream.write(json.dumps(value, indent=2) + "\n")
+
+    def lines(self, lines: Iterable[str]) -> None:
+        """Print lines as they are."""
+        for line in lines:
+            self.stream.write(clean(line) + "\n")
+
+    def table(self, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+        """Print rows under columns: a table on a terminal, fields apart by tabs in a pipe."""
+        if self.is_terminal:
+            self.console.print(table(columns, rows), soft_wrap=False)
+            return
+        for row in (columns, *rows):
+            self.stream.write("\t".join(" ".join(clean(cell).split()) for cell in row) + "\n")
+
+    def run(self, run: Run) -> None:
+        """Print a run with its steps and what went wrong in them."""
+        steps = steps_of(run)
+        self.lines(header_lines(run))
+        if steps:
+            self.lines([""])
+            self.table(STEP_COLUMNS, [step_row(step, attempts) for step, attempts in steps])
+        known = {step.key for step, _ in steps}
+        others = (
+            Attempt.objects.using(run._state.db).filter(run_id=run.id).exclude(step_key__in=known)
+        )
+        kept = [one for _, attempts in steps for one in attempts] + list(others.order_by("id"))
+        for attempt in kept:
+            self.lines(["", *attempt_lines(attempt)])
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
+    """Return rows as a table whose states have colours; texts are never taken for markup."""
+    made = Table(*columns, box=box.SIMPLE_HEAD, header_style="bold", pad_edge=False)
+    for row in rows:
+        made.add_row(*(_cell(cell) for cell in row))
+    return made
+
+
+def _cell(value: str) -> Text:
+    text = " ".join(clean(value).split())
+    if len(text) > LONGEST_CELL:
+        text = text[: LONGEST_CELL - 1] + "…"
+    return Text(text, style=COLOURS.get(text, ""), overflow="fold")
+
+
+def progress(run: Run) -> Group:
+    """Return a run as it stands, to be shown live."""
+    rows = [step_row(step, attempts) for step, attempts in steps_of(run)]
+    title = Text.assemble(
+        (clean(run.id), "bold"), f" {clean(run.workflow)} ", _cell(str(run.status))
+    )
+    reason = Text(clean(run.reason), style="dim")
+    return (
+        Group(title, reason, table(STEP_COLUMNS, rows))
+        if run.reason
+        else Group(title, table(STEP_COLUMNS, rows))
+    )

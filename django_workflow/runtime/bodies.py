@@ -39,6 +39,11 @@ class _BodyLoop:
         self._lock = Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
 
+    def run(self, value: Awaitable[Any], timeout: timedelta | None) -> Any:
+        """Await the value on the loop, in the caller's context, and return what it gave."""
+        coroutine = _in_context(value, timeout, copy_context())
+        return asyncio.run_coroutine_threadsafe(coroutine, self.get()).result()
+
     def get(self) -> asyncio.AbstractEventLoop:
         with self._lock:
             if self._loop is None:
@@ -49,14 +54,19 @@ class _BodyLoop:
             return self._loop
 
 
-_body_loop = _BodyLoop()
+body_loop = _BodyLoop()
 
 
 class BodyTimeoutError(Exception):
     """An async body was cancelled at its deadline."""
 
 
-async def _awaited(value: Awaitable[Any], timeout: timedelta | None) -> Any:
+async def awaited(value: Awaitable[Any], timeout: timedelta | None) -> Any:
+    """Await the value; it is cancelled at the timeout.
+
+    Raises:
+        BodyTimeoutError: the timeout was over.
+    """
     if timeout is None:
         return await value
     limit = asyncio.timeout(timeout.total_seconds())
@@ -78,15 +88,13 @@ def call_body(step: RunStep, current: CurrentStep, timeout: timedelta | None) ->
         value = step.fn(*step.args, **step.kwargs)
         if not inspect.isawaitable(value):
             return value
-        return asyncio.run_coroutine_threadsafe(
-            _in_context(value, timeout, copy_context()), _body_loop.get()
-        ).result()
+        return body_loop.run(value, timeout)
     finally:
         executing.reset(token)
 
 
 async def _in_context(value: Awaitable[Any], timeout: timedelta | None, context: Context) -> Any:
-    return await asyncio.get_running_loop().create_task(_awaited(value, timeout), context=context)
+    return await asyncio.get_running_loop().create_task(awaited(value, timeout), context=context)
 
 
 @contextmanager

@@ -71,6 +71,9 @@ class Allowance:
 class Performer:
     """What a pass asks: execute this step under this claim, and record it."""
 
+    #: Whether drifting arguments are errors whatever the workflow says.
+    strict_arguments = False
+
     def __init__(
         self,
         claim: Claim,

@@ -1,0 +1,7 @@
+"""For your tests: workflows in-process, on a virtual clock, without a broker."""
+
+from __future__ import annotations
+
+from django_workflow.testing.sandbox import WorkflowSandbox
+
+__all__ = ["WorkflowSandbox"]

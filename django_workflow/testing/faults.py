@@ -1,0 +1,142 @@
+"""What a test makes go wrong: attempts that raise, and deaths before or after a body.
+
+A death leaves the pass as a fenced one is left: nothing more of it reaches the database, no verb of the function
+does anything, and the claim stays with the dead. That is what the database sees of a killed process.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import datetime
+from enum import Enum
+from typing import Any
+
+from django_workflow.core.journal import Record
+from django_workflow.core.steps import PatchStep, RunStep, Step
+from django_workflow.runtime.performer import Performer
+
+
+class Fault(Enum):
+    """What happens at a step."""
+
+    FAIL = "fail"
+    CRASH_BEFORE = "crash before"
+    CRASH_AFTER = "crash after"
+
+
+class SimulatedDeath(BaseException):
+    """The process is gone. Raised only between a body and the performer, never through a workflow function."""
+
+
+@dataclass(slots=True)
+class Rule:
+    """One order of a test: at this step, so many times."""
+
+    fault: Fault
+    step: str
+    occurrence: int | None
+    left: int
+    error: BaseException | type[BaseException] | None = None
+
+    def fits(self, step: Step) -> bool:
+        """Tell whether the next attempt of this step is meant."""
+        return (
+            self.left > 0
+            and self.step == step.name
+            and self.occurrence in (None, occurrence_of(step.key, step.branch, step.name))
+        )
+
+    def raised(self) -> BaseException:
+        """Return the error of a failing attempt."""
+        if self.error is None:
+            return RuntimeError(f'The sandbox made step "{self.step}" fail.')
+        return self.error() if isinstance(self.error, type) else self.error
+
+
+def occurrence_of(key: str, branch: str, name: str) -> int:
+    """Return for which time in its branch a name is asked for, counted from 1."""
+    place = key.removeprefix(branch)
+    return 1 if place == name else int(place.rpartition("#")[2])
+
+
+class Rules:
+    """All orders of a box, the oldest first."""
+
+    def __init__(self) -> None:
+        self._rules: list[Rule] = []
+
+    def add(self, rule: Rule) -> None:
+        """Keep an order until it is carried out."""
+        self._rules.append(rule)
+
+    def take(self, step: Step) -> Rule | None:
+        """Use up one time of the first order that fits."""
+        for rule in self._rules:
+            if rule.fits(step):
+                rule.left -= 1
+                return rule
+        return None
+
+
+def with_fault(body: Callable[..., Any], rule: Rule) -> Callable[..., Any]:
+    """Return the body as it behaves under the rule; async if it is async."""
+    if inspect.iscoroutinefunction(body):
+
+        @functools.wraps(body)
+        async def async_attempt(*args: Any, **kwargs: Any) -> None:
+            with _fault(rule):
+                await body(*args, **kwargs)
+
+        return async_attempt
+
+    @functools.wraps(body)
+    def attempt(*args: Any, **kwargs: Any) -> None:
+        with _fault(rule):
+            body(*args, **kwargs)
+
+    return attempt
+
+
+@contextmanager
+def _fault(rule: Rule) -> Iterator[None]:
+    if rule.fault is Fault.FAIL:
+        raise rule.raised()
+    if rule.fault is Fault.CRASH_BEFORE:
+        raise SimulatedDeath
+    try:
+        yield
+    finally:
+        # Whatever the body did, nobody will hear of it.
+        raise SimulatedDeath
+
+
+class SandboxPerformer(Performer):
+    """A performer on the box's clock that carries the orders of a test out."""
+
+    strict_arguments = True
+
+    def __init__(self, rules: Rules, clock: Callable[[], datetime], *args: Any) -> None:
+        super().__init__(*args)
+        self._rules = rules
+        self._clock = clock
+
+    @property
+    def now(self) -> datetime:
+        """The box's time."""
+        return self._clock()
+
+    def _perform(
+        self, step: RunStep, record: Record | None, markers: tuple[PatchStep, ...]
+    ) -> Record | None:
+        rule = self._rules.take(step)
+        if rule is not None:
+            step = replace(step, fn=with_fault(step.fn, rule))
+        try:
+            return super()._perform(step, record, markers)
+        except SimulatedDeath:
+            self.fenced = True
+            return None

@@ -1,0 +1,303 @@
+"""The sandbox: runs driven in the test's own process and thread, on a clock that the test moves."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any, Self
+
+from asgiref.sync import sync_to_async
+from django.db.models import F, Min
+
+from django_workflow.conf import settings
+from django_workflow.core.durations import parse_duration
+from django_workflow.core.exceptions import InvalidOptionError, RunNotFinishedError, WorkflowError
+from django_workflow.core.types import StepKind
+from django_workflow.models import Delivery, Run, Step
+from django_workflow.runtime.executor import (
+    DeliveryTroubleError,
+    End,
+    enter,
+    refuse_open_transaction,
+)
+from django_workflow.runtime.journals import journals
+from django_workflow.runtime.performer import Allowance
+from django_workflow.runtime.worker import put_off
+from django_workflow.store import claims
+from django_workflow.store.rows import Claim
+from django_workflow.store.sql import connection
+from django_workflow.testing.faults import Fault, Rule, Rules, SandboxPerformer
+from django_workflow.testing.hooks import (
+    in_transaction,
+    open_boxes,
+    own_commit_hooks,
+    virtual_keeper,
+)
+
+#: More passes than this at one moment, and a run is taken for one that never comes to rest.
+MOST_PASSES = 10_000
+
+
+class RestlessRunError(WorkflowError):
+    """Raised when runs go on and on without the clock being moved."""
+
+
+class WorkflowSandbox:
+    """Drives runs in-process: no broker, no worker, no waiting.
+
+    Inside ``with`` (or ``async with``), every verb is followed by `settle()`: ``trigger()`` returns when the run waits
+    or has ended, or, in a transaction, drives it when the transaction commits. The transaction of a TestCase does not
+    count. Runs of all transports are driven here. Only runs that were triggered inside the box are seen.
+
+    By default every pass executes one step body and is replayed from the stored journal, which finds code that is not
+    deterministic soonest; ``steps_per_pass=None`` executes what is ready in one pass, as a worker does inline.
+    """
+
+    def __init__(self, *, steps_per_pass: int | None = 1) -> None:
+        self._steps_per_pass = steps_per_pass
+        self._now = datetime.now(UTC)
+        self._rules = Rules()
+        self._worker = f"sandbox:{secrets.token_hex(6)}"
+        self._is_pending = False
+        self._stack = ExitStack()
+        #: The runs that belong to this box.
+        self.run_ids: set[str] = set()
+        #: Whether the box is carrying deliveries out at this moment.
+        self.is_driving = False
+
+    def __enter__(self) -> Self:
+        journals.clear()
+        self._stack.enter_context(open_boxes.holding(self))
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._stack.close()
+        journals.clear()
+
+    async def __aenter__(self) -> Self:
+        return self.__enter__()
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        self.__exit__(*exc_info)
+
+    @property
+    def now(self) -> datetime:
+        """The time in the box: aware, in UTC; it stands still until `advance()` moves it."""
+        return self._now
+
+    # Driving
+
+    def settle(self) -> None:
+        """Carry out everything that is due, and what a simulated crash has left behind.
+
+        Raises:
+            TransactionOpenError: called inside a transaction.
+            RestlessRunError: the runs never come to rest.
+        """
+        if self.is_driving:
+            return
+        refuse_open_transaction("box.settle() was called")
+        with self._at_work():
+            self._bury()
+            self._drive()
+
+    def advance(self, duration: Any) -> None:
+        """Move the clock, and carry out what becomes due on the way, each thing at its own time.
+
+        Called by a step body, it moves the clock alone: the body has taken that long.
+
+        Raises:
+            InvalidOptionError: ``duration`` is no duration.
+            TransactionOpenError: called inside a transaction.
+        """
+        target = self._now + parse_duration(duration)
+        if self.is_driving:
+            self._move(target)
+            return
+        self.settle()
+        with self._at_work():
+            while (due := self._next_due()) is not None and due <= target:
+                self._move(due)
+                self._drive()
+            self._move(target)
+            self._drive()
+
+    def _move(self, to: datetime) -> None:
+        self._now = max(self._now, to)
+        virtual_keeper.look(self._now)
+
+    def _next_due(self) -> datetime | None:
+        found = self._deliveries().filter(due_at__gt=self._now).aggregate(Min("due_at"))
+        moment: datetime | None = found["due_at__min"]
+        return moment
+
+    def _deliveries(self) -> Any:
+        return Delivery.objects.using(settings().DATABASE).filter(run_id__in=self.run_ids)
+
+    @contextmanager
+    def _at_work(self) -> Iterator[None]:
+        self.is_driving = True
+        try:
+            with open_boxes.holding(self), own_commit_hooks():
+                yield
+        finally:
+            self.is_driving = False
+
+    def _bury(self) -> None:
+        """End the leases of the dead: nobody but the box works under its name, and it is only beginning."""
+        virtual_keeper.clear()
+        claims.release_worker(self._worker, lambda _: False)
+
+    def _drive(self) -> None:
+        for _ in range(MOST_PASSES):
+            found = claims.claim(self._worker, 1, only=self.run_ids)
+            if not found:
+                return
+            journals.clear()
+            self._carry(found[0])
+        raise RestlessRunError(
+            f"After {MOST_PASSES} passes there is still something due in the sandbox, last for run {found[0].run_id} of "
+            f'workflow "{found[0].run.workflow}". Does it loop for ever, or retry without a delay?'
+        )
+
+    def _carry(self, claim: Claim) -> None:
+        allowance = Allowance(budget=None, steps=self._steps_per_pass)
+        performer = partial(SandboxPerformer, self._rules, lambda: self._now)
+        try:
+            if (
+                enter(claim, worker=self._worker, allowance=allowance, performer=performer)
+                is End.AGAIN
+            ):
+                claims.give_back(claim, due_in=parse_duration(0))
+        except DeliveryTroubleError as error:
+            put_off(claim, str(error))
+
+    # What the hooks ask
+
+    def after_verb(self, result: Any) -> Any:
+        """Drive what a verb has set going, now or at the end of its transaction; not for tests to call."""
+        if self.is_driving:
+            return result
+        if in_transaction(connection()):
+            self._is_pending = True
+            return result
+        self.settle()
+        for run in result if isinstance(result, list) else [result]:
+            if isinstance(run, Run):
+                run.refresh()
+        return result
+
+    def after_transaction(self) -> None:
+        """Drive what was waiting for the end of a transaction; not for tests to call."""
+        if self._is_pending and not self.is_driving:
+            self._is_pending = False
+            self.settle()
+
+    def wait(self, run: Run, timeout: Any) -> Run:
+        """Settle, and return the run if it has ended: waiting would not move the clock."""
+        refuse_open_transaction(f"run.wait() was called for run {run.id}")
+        self.settle()
+        if run.refresh().is_finished:
+            return run
+        raise RunNotFinishedError(
+            f'Run "{run.id}" has not ended: it is {run.status}. {run.reason} '
+            "In a sandbox time stands still: move it with box.advance().",
+            run_id=run.id,
+            state=run.status,
+        )
+
+    # What is seen
+
+    def waiting_on(self, run: Run) -> list[str]:
+        """Return the names of the steps that the run waits for, in the order in which they were met."""
+        return [step.name for step in self._steps(run) if not step.is_recorded and step.is_open]
+
+    def steps(self, run: Run) -> list[str]:
+        """Return the names of the run's steps as written: the recorded ones in sequence, then the pending ones."""
+        return [step.name for step in self._steps(run)]
+
+    def _steps(self, run: Run) -> list[Step]:
+        found = (
+            Step.objects.using(settings().DATABASE)
+            .filter(run_id=run.id)
+            .exclude(kind=StepKind.PATCH)
+        )
+        return list(found.order_by(F("sequence").asc(nulls_last=True), "id"))
+
+    # What goes wrong
+
+    def fail(
+        self,
+        step: str,
+        times: int = 1,
+        error: BaseException | type[BaseException] | None = None,
+        occurrence: int | None = None,
+    ) -> None:
+        """Let the next attempts of a step raise ``error`` (a RuntimeError if none is given) instead of its body.
+
+        Of any run of the box and any branch; ``occurrence=2`` means the second step of that name in its branch only.
+
+        Raises:
+            InvalidOptionError: an argument cannot work.
+        """
+        self._order(Fault.FAIL, step, occurrence, times, error)
+
+    def crash_before(self, step: str, occurrence: int | None = None) -> None:
+        """Let the process die before the body of the step, once; the next `settle()` recovers.
+
+        Raises:
+            InvalidOptionError: an argument cannot work.
+        """
+        self._order(Fault.CRASH_BEFORE, step, occurrence)
+
+    def crash_after(self, step: str, occurrence: int | None = None) -> None:
+        """Let the process die after the body of the step and before its record, once; the next `settle()` recovers.
+
+        The body runs again then. Of an atomic step nothing is left.
+
+        Raises:
+            InvalidOptionError: an argument cannot work.
+        """
+        self._order(Fault.CRASH_AFTER, step, occurrence)
+
+    def _order(
+        self,
+        fault: Fault,
+        step: str,
+        occurrence: int | None,
+        times: int = 1,
+        error: BaseException | type[BaseException] | None = None,
+    ) -> None:
+        if not isinstance(step, str) or not step:
+            raise InvalidOptionError(
+                f"A step is named by the text given to its verb, not {step!r}."
+            )
+        for name, value in (("times", times), ("occurrence", occurrence)):
+            if value is not None and (
+                isinstance(value, bool) or not isinstance(value, int) or value < 1
+            ):
+                raise InvalidOptionError(
+                    f"{name} must be a whole number of 1 or more, not {value!r}."
+                )
+        self._rules.add(Rule(fault, step, occurrence, times, error))
+
+    # For async tests
+
+    async def asettle(self) -> None:
+        """See `settle()`."""
+        await sync_to_async(self.settle)()
+
+    async def aadvance(self, duration: Any) -> None:
+        """See `advance()`."""
+        await sync_to_async(self.advance)(duration)
+
+    async def awaiting_on(self, run: Run) -> list[str]:
+        """See `waiting_on()`."""
+        return await sync_to_async(self.waiting_on)(run)
+
+    async def asteps(self, run: Run) -> list[str]:
+        """See `steps()`."""
+        return await sync_to_async(self.steps)(run)

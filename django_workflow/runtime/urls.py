@@ -4,9 +4,19 @@ from __future__ import annotations
 
 from functools import cache
 from typing import Any
+from urllib.parse import urlsplit
 
+from django.conf import settings as django_settings
 from django.core.signals import setting_changed
-from django.urls import NoReverseMatch, URLPattern, URLResolver, get_resolver, reverse
+from django.urls import (
+    NoReverseMatch,
+    URLPattern,
+    URLResolver,
+    get_resolver,
+    get_script_prefix,
+    reverse,
+    set_script_prefix,
+)
 from django.urls.exceptions import Resolver404
 
 from django_workflow.conf import settings
@@ -22,7 +32,13 @@ def url_of(workflow: Workflow[Any, Any]) -> str:
         return workflow.options.url
     base = settings().BASE_URL
     path = path_of(workflow) if base else None
-    return f"{base}{path}" if base and path else ""
+    return f"{_without_script_name(base)}{path}" if base and path else ""
+
+
+def _without_script_name(base: str) -> str:
+    """Return BASE_URL without the prefix that paths carry already, where it was given in both places."""
+    name = (django_settings.FORCE_SCRIPT_NAME or "").rstrip("/")
+    return base.removesuffix(name) if urlsplit(base).path.endswith(name) else base
 
 
 def required_url_of(workflow: Workflow[Any, Any]) -> str:
@@ -48,25 +64,32 @@ def required_url_of(workflow: Workflow[Any, Any]) -> str:
 @cache
 def path_of(workflow: Workflow[Any, Any]) -> str | None:
     """Return the workflow's path: the door's, where it is mounted, else that of its own view."""
+    # The prefix is the request's or the thread's, and a worker has neither: the setting alone holds everywhere.
+    previous = get_script_prefix()
+    set_script_prefix(django_settings.FORCE_SCRIPT_NAME or "/")
     try:
-        return reverse(DOOR, args=[workflow.name])
+        return reverse(DOOR, django_settings.ROOT_URLCONF, args=[workflow.name])
     except (NoReverseMatch, Resolver404):
-        return _own_path(get_resolver(), workflow)
+        return _own_path(get_resolver(django_settings.ROOT_URLCONF), workflow)
+    finally:
+        set_script_prefix(previous)
 
 
 def _own_path(resolver: URLResolver, workflow: Workflow[Any, Any]) -> str | None:
     try:
-        return reverse(workflow)
+        return reverse(workflow, django_settings.ROOT_URLCONF)
     except NoReverseMatch:
-        return _search(resolver, workflow, "/")
+        return _search(resolver, workflow, get_script_prefix())
 
 
 def _search(resolver: URLResolver, workflow: Workflow[Any, Any], prefix: str) -> str | None:
     for entry in resolver.url_patterns:
         route = str(entry.pattern)
+        if "<" in route:
+            continue
         if isinstance(entry, URLPattern) and entry.callback is workflow:
             return prefix + route
-        if isinstance(entry, URLResolver) and "<" not in route:
+        if isinstance(entry, URLResolver):
             found = _search(entry, workflow, prefix + route)
             if found is not None:
                 return found

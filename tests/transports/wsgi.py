@@ -37,7 +37,10 @@ class DjangoTransport(httpx.BaseTransport):
         request_started.disconnect(close_old_connections)
         request_finished.disconnect(close_old_connections)
         try:
-            return self._wsgi.handle_request(request)
+            response = self._wsgi.handle_request(request)
+            # Only when it has been read is the request over.
+            response.read()
+            return response
         finally:
             request_started.connect(close_old_connections)
             request_finished.connect(close_old_connections)

@@ -18,7 +18,9 @@ class DjangoWorkflowConfig(AppConfig):
         """Fill the slots of `core.ports`, register checks, and find the ``workflows`` modules of all apps."""
         from django_workflow.checks import register_checks
         from django_workflow.core import ports
+        from django_workflow.dispatchers.celery import connect_signals, dispatcher
         from django_workflow.runtime.client import DjangoRuntime
+        from django_workflow.tasks import advance, sweep  # noqa: F401
         from django_workflow.transports.http import HttpTransport
         from django_workflow.transports.inline import InlineTransport
         from django_workflow.views import door
@@ -27,5 +29,7 @@ class DjangoWorkflowConfig(AppConfig):
         ports.install_door(door)
         ports.install_transport(InlineTransport())
         ports.install_transport(HttpTransport())
+        ports.install_dispatcher(dispatcher)
+        connect_signals()
         register_checks()
         autodiscover_modules("workflows")

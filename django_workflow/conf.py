@@ -33,6 +33,7 @@ class Settings:
     TRANSPORT: str | None = None
     DISPATCHER: str = "celery"
     QUEUE: str | None = None
+    SWEEP_QUEUE: str | None = None
     BEAT: bool = True
     RETENTION: timedelta | None = None
     RETRIES: RetryPolicy = DEFAULT_POLICY
@@ -139,6 +140,7 @@ _READERS: Mapping[str, Callable[[str, Any], Any]] = {
     "TRANSPORT": _one_of(None, "inline", "http"),
     "DISPATCHER": _one_of("celery", "embedded"),
     "QUEUE": _optional_text,
+    "SWEEP_QUEUE": _optional_text,
     "BEAT": _boolean,
     "RETENTION": _optional_duration,
     "RETRIES": _policy,
@@ -178,6 +180,16 @@ def problems() -> list[tuple[str, str]]:
     return found
 
 
+_overrides: dict[str, Any] = {}
+
+
+def override(**values: Any) -> None:
+    """Put these over what the project's ``WORKFLOW`` says, in this process; without any, take earlier ones away."""
+    _overrides.clear()
+    _overrides.update(values)
+    settings.cache_clear()
+
+
 @cache
 def settings() -> Settings:
     """Return the current settings.
@@ -187,7 +199,7 @@ def settings() -> Settings:
     """
     for _, message in problems():
         raise InvalidOptionError(message)
-    configured = getattr(django_settings, "WORKFLOW", {})
+    configured = {**getattr(django_settings, "WORKFLOW", {}), **_overrides}
     return Settings(**{name: _READERS[name](name, value) for name, value in configured.items()})
 
 

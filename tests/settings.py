@@ -97,3 +97,6 @@ TEMPLATES = [
         },
     },
 ]
+
+# No broker: triggers of tests tell nobody. Tests that start workers have settings of their own.
+WORKFLOW = {"DISPATCHER": "embedded"}

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+import socket
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -17,18 +19,55 @@ SILENCE = timedelta(seconds=30)
 MOST_HINTS = 16
 
 
-def sweep(*, force: bool = False) -> int:
+def sweep(*, force: bool = False, interval: timedelta | None = None) -> int:
     """Look for due deliveries and wake workers for them; return how many were found.
 
-    Only one caller in the whole system does so per ``WORKFLOW["SWEEP_INTERVAL"]``; for the others it is 0.
+    Only one caller in the whole system does so per ``interval`` (default: ``WORKFLOW["SWEEP_INTERVAL"]``); for the
+    others it is 0.
     """
-    if not force and not claims.take_sweep(worker_name(), settings().SWEEP_INTERVAL):
+    if not force and not claims.take_sweep(worker_name(), interval or settings().SWEEP_INTERVAL):
         return 0
+    return wake_workers()
+
+
+def wake_workers() -> int:
+    """Wake as many workers as there are batches of due deliveries; return how many deliveries were found."""
     batch = settings().CLAIM_BATCH
     due = claims.count_due(batch * MOST_HINTS)
     if due:
         hint(-(-due // batch))
     return due
+
+
+def seconds_to_next_due() -> float | None:
+    """Return in how long the next delivery becomes due that is not due yet, or None."""
+    ahead = claims.time_to_next_due()
+    return None if ahead is None else ahead.total_seconds()
+
+
+def change_mark() -> int | None:
+    """Return a number that is another one after any other connection has written, where the database has it."""
+    return claims.change_mark()
+
+
+def free_dead_workers() -> int:
+    """Make due at once what processes of this machine held that are no more; return how many deliveries.
+
+    Only where no other machine or container goes by the same name, which is so in development.
+    """
+    host = socket.gethostname()[:60]
+    return claims.release_worker(f"{host}:", _is_alive)
+
+
+def _is_alive(holder: str) -> bool:
+    process = holder.rpartition(":")[0].rpartition(":")[2]
+    try:
+        os.kill(int(process), 0)
+    except (ProcessLookupError, ValueError):
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -305,8 +305,22 @@ def count_due(limit: int) -> int:
         return int(cursor.fetchone()[0])
 
 
-def next_due() -> datetime | None:
-    """Return when the next delivery becomes due or a lease ends, or None."""
+def time_to_next_due() -> timedelta | None:
+    """Return in how long the next delivery becomes due, or a lease ends, that is not so yet; None if there is none."""
+    current, values = dialect().now()
     with connection().cursor() as cursor:
-        cursor.execute(f"SELECT MIN(due_at) FROM {DELIVERY} WHERE due_at IS NOT NULL")
-        return moment_of(cursor.fetchone()[0])
+        cursor.execute(
+            f"SELECT MIN(due_at), {current} FROM {DELIVERY} WHERE due_at > {current}",
+            (*values, *values),
+        )
+        due, moment = (moment_of(value) for value in cursor.fetchone())
+    return None if due is None or moment is None else due - moment
+
+
+def change_mark() -> int | None:
+    """Return SQLite's count of what other connections have written, as this one sees it; None on other databases."""
+    if connection().vendor != "sqlite":
+        return None
+    with connection().cursor() as cursor:
+        cursor.execute("PRAGMA data_version")
+        return int(cursor.fetchone()[0])

@@ -37,7 +37,7 @@ def carry_by_request(claim: Claim, post: Callable[[Ticket], Answer]) -> None:
             claims.give_back(claim, due_in=timedelta(0))
             return
     if answer.outcome is not Outcome.OVER:
-        raise DeliveryTroubleError(answer.reason)
+        raise DeliveryTroubleError(answer.reason, survived=True)
 
 
 def carry_request(workflow: Workflow[Any, Any], ticket: Ticket) -> Answer:

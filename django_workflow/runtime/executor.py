@@ -21,6 +21,7 @@ from django_workflow.core.codec import codec
 from django_workflow.core.context import AsyncWorkflowContext, RunFacts, WorkflowContext
 from django_workflow.core.exceptions import (
     CrashLoopError,
+    DeliveryFencedError,
     TransactionOpenError,
     UndecodableValueError,
     WorkflowError,
@@ -70,7 +71,14 @@ class End(Enum):
 
 
 class DeliveryTroubleError(WorkflowError):
-    """The delivery did not get through; nobody's attempt. Its text is shown as the run's reason."""
+    """The delivery did not get through; nobody's attempt. Its text is shown as the run's reason.
+
+    ``survived`` tells that the process that had begun is alive: then it is no death either.
+    """
+
+    def __init__(self, message: str, *, survived: bool = False) -> None:
+        super().__init__(message)
+        self.survived = survived
 
 
 def refuse_open_transaction(what: str) -> None:
@@ -103,6 +111,18 @@ def enter(
         TransactionOpenError: called inside a transaction.
     """
     refuse_open_transaction(f"A pass of run {claim.run_id} was entered")
+    try:
+        return _carry_on(claim, worker, allowance, performer)
+    except DeliveryFencedError:
+        logger.info(
+            "A delivery of run %s was taken over", claim.run_id, extra={"run_id": claim.run_id}
+        )
+        return End.OVER
+
+
+def _carry_on(
+    claim: Claim, worker: str, allowance: Allowance, performer: Callable[..., Performer]
+) -> End:
     status = claim.run.status
     in_handler = status == RunStatus.FAILED and claim.run.handler_status == RunStatus.RUNNING
     if status not in (RunStatus.PENDING, RunStatus.RUNNING) and not in_handler:
@@ -125,7 +145,7 @@ def _stand_still(claim: Claim) -> End:
     if claim.run.status == RunStatus.PAUSED and claim.is_turn:
         waiting = _record_elapsed(claim, records.load(claim.run_id))
         due = min((moment for moment in waiting if moment is not None), default=None)
-    runs.hold(claim, due)
+    claims.give_back(claim, due_at=due)
     return End.OVER
 
 
@@ -148,6 +168,10 @@ def _elapsed(timer: Any) -> StepRow:
         wake_at=timer.wake_at,
         registered=True,
     )
+
+
+def _no_answer(error: Exception) -> DeliveryTroubleError:
+    return DeliveryTroubleError(f"The database did not answer: {error}", survived=True)
 
 
 class _Entry:
@@ -178,6 +202,9 @@ class _Entry:
             if self._has_died() or self._is_overdue():
                 return End.OVER
             self.journal = journals.take(self.claim)
+            loaded = self.journal.watermark
+            if self._is_done_already():
+                return End.OVER
             self._add_elapsed()
             self.performer = self.make_performer(
                 self.claim, self.journal, self.options, self.allowance, self.worker
@@ -187,10 +214,21 @@ class _Entry:
                 if end is not None:
                     break
         except DatabaseError as error:
-            raise DeliveryTroubleError(f"The database did not answer: {error}") from error
+            raise _no_answer(error) from error
         if not self.performer.fenced:
+            # Others may have recorded between what was loaded and what this entry added: those are asked for again.
+            known = max(loaded, self.claim.wakes) if self.claim.is_turn else loaded
+            self.journal.watermark = min(self.journal.watermark, known)
             journals.keep(self.journal)
         return end
+
+    def _is_done_already(self) -> bool:
+        """End a step delivery whose step has its record."""
+        record = self.journal.records.get(self.claim.step_key)
+        if record is None or record.sequence is None:
+            return False
+        runs.end_step_delivery(self.claim)
+        return True
 
     def _has_died(self) -> bool:
         """Charge the death of the previous holder; block the run at the third in a row."""
@@ -297,9 +335,7 @@ class _Entry:
         if performer.fenced:
             return End.OVER
         if performer.broken is not None:
-            raise DeliveryTroubleError(
-                f"The database did not answer: {performer.broken}"
-            ) from performer.broken
+            raise _no_answer(performer.broken) from performer.broken
         if isinstance(outcome, Diverged):
             return self._diverged(outcome.error)
         if not self.claim.is_turn:
@@ -361,7 +397,7 @@ class _Entry:
         if self.performer.fenced:
             return End.OVER
         if self.performer.broken is not None:
-            raise DeliveryTroubleError(f"The database did not answer: {self.performer.broken}")
+            raise _no_answer(self.performer.broken) from self.performer.broken
         return End.AGAIN if self.performer.exhausted and not self._moved_on(step) else None
 
     def _moved_on(self, step: Step) -> bool:

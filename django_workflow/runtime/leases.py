@@ -10,6 +10,7 @@ import logging
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from threading import Condition, Thread
 from time import monotonic
 
@@ -24,6 +25,7 @@ logger = logging.getLogger(__name__)
 
 #: How long a claim waits behind a slow one of its batch before another worker may have it.
 PATIENCE_SECONDS = 0.05
+IDLE_SECONDS = 60
 
 
 @dataclass(slots=True, eq=False)
@@ -49,6 +51,7 @@ class Keeper:
         self._held: list[Held] = []
         self._changed = Condition()
         self._thread: Thread | None = None
+        self._is_connected = False
 
     def hold(self, claims: list[Claim]) -> list[Held]:
         """Renew the leases of these claims from now on, until each is let go."""
@@ -75,6 +78,20 @@ class Keeper:
         with self._changed:
             if held in self._held:
                 self._held.remove(held)
+            if self._is_connected and not self._held:
+                self._changed.notify_all()
+
+    def is_holding(self) -> bool:
+        """Whether this process still holds a claim."""
+        with self._changed:
+            return bool(self._held)
+
+    def let_all_go(self) -> list[Claim]:
+        """Stop renewing anything, and return what was held."""
+        with self._changed:
+            held, self._held = self._held, []
+            # A watch goes with the claim that it watches.
+            return list({h.claim.delivery_id: h.claim for h in held}.values())
 
     def watch(self, claim: Claim, seconds: float, overdue: Callable[[], None]) -> Held:
         """Call ``overdue``, in the keeper's thread, if the returned watch is not let go in time."""
@@ -91,21 +108,27 @@ class Keeper:
 
     def _watch(self) -> None:
         try:
-            while True:
-                with self._changed:
-                    if not self._held and not self._changed.wait_for(
-                        lambda: bool(self._held), timeout=60
-                    ):
-                        self._thread = None
-                        return
-                    self._changed.wait(self._pause())
-                try:
-                    self._tick()
-                except Exception:  # broad: the keeper must outlive a database that is away
-                    logger.warning("Leases could not be renewed; trying again.", exc_info=True)
-                    connections.close_all()
+            while self._wait():
+                self._tick()
         finally:
             connections.close_all()
+
+    def _wait(self) -> bool:
+        """Wait until there may be something to do; False after a minute without anything held."""
+        with self._changed:
+            is_idle = self._is_connected and not self._held
+        if is_idle:
+            # An idle thread keeps no database in use.
+            connections.close_all()
+            self._is_connected = False
+        with self._changed:
+            if not self._held and not self._changed.wait_for(
+                lambda: bool(self._held), timeout=IDLE_SECONDS
+            ):
+                self._thread = None
+                return False
+            self._changed.wait(self._pause())
+            return True
 
     def _pause(self) -> float:
         now = monotonic()
@@ -135,15 +158,35 @@ class Keeper:
             for held in renewals:
                 held.renewed = now
         if stale:
-            store.release((h.claim.delivery_id, h.claim.token) for h in stale)
-            dispatcher = get_dispatcher()
-            if dispatcher is not None:
-                dispatcher.hint(len(stale))
-        if renewals:
-            store.renew((h.claim.delivery_id, h.claim.token) for h in renewals)
+            self._do(partial(_hand_on, stale))
+        if renewals and not self._do(partial(store.renew, _tokens(renewals))):
+            for held in renewals:
+                # Not at once: the database may be away for a while.
+                held.renewed = now - lease / 3 + lease / 10
         for held in overdue:
             if held.overdue is not None:
-                held.overdue()
+                self._do(held.overdue)
+
+    def _do(self, work: Callable[[], object]) -> bool:
+        self._is_connected = True
+        try:
+            work()
+        except Exception:  # broad: the keeper must outlive a database that is away
+            logger.warning("Leases could not be kept; trying again.", exc_info=True)
+            connections.close_all()
+            return False
+        return True
+
+
+def _hand_on(stale: list[Held]) -> None:
+    store.release(_tokens(stale))
+    dispatcher = get_dispatcher()
+    if dispatcher is not None:
+        dispatcher.hint(len(stale))
+
+
+def _tokens(held: list[Held]) -> list[tuple[int, int]]:
+    return [(one.claim.delivery_id, one.claim.token) for one in held]
 
 
 keeper = Keeper()

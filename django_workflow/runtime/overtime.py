@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from datetime import timedelta
+from inspect import iscoroutinefunction
 from threading import Lock
 from typing import Any
 
@@ -24,6 +25,8 @@ from django_workflow.store.records import AttemptRow
 from django_workflow.store.rows import Claim
 
 logger = logging.getLogger(__name__)
+
+GRACE = timedelta(seconds=5)
 
 
 class Overtime:
@@ -43,9 +46,9 @@ class Overtime:
     def watching(cls, performer: Any, call: Any) -> Overtime:
         """Return a watch that has begun."""
         overtime = cls(performer, call)
-        overtime._held = keeper.watch(
-            performer.claim, call.timeout.total_seconds(), overtime._expire
-        )
+        # An async body is cancelled at its timeout; only one that does not end then is overtime.
+        limit = call.timeout + (GRACE if iscoroutinefunction(call.step.fn) else timedelta(0))
+        overtime._held = keeper.watch(performer.claim, limit.total_seconds(), overtime._expire)
         return overtime
 
     def ended_in_time(self) -> bool:

@@ -13,11 +13,10 @@ from time import monotonic
 from typing import Any
 
 from django.db import Error as DatabaseError
-from django.db import transaction
 
 from django_workflow.conf import settings
 from django_workflow.core.codec import codec
-from django_workflow.core.context import CurrentStep, executing
+from django_workflow.core.context import CurrentStep
 from django_workflow.core.exceptions import DeliveryFencedError
 from django_workflow.core.journal import Journal, Record
 from django_workflow.core.steps import (
@@ -31,12 +30,11 @@ from django_workflow.core.steps import (
 )
 from django_workflow.core.types import Failure, StepKind, StepStatus
 from django_workflow.models import Attempt
+from django_workflow.runtime.atomics import perform_atomic
 from django_workflow.runtime.bodies import (
     BodyTimeoutError,
     call_body,
     idempotency_key,
-    other_aliases_refuse_writes,
-    refuse_coroutine_function,
 )
 from django_workflow.runtime.failure import retry_in, text_of, timeout_failure
 from django_workflow.runtime.overtime import Overtime
@@ -172,7 +170,7 @@ class Performer:
             deadline=None if timeout is None else self.now + timeout,
         )
         call = _Call(step, record, markers, attempt, options, timeout, current)
-        return self._perform_atomic(call) if atomic else self._perform_run(call)
+        return perform_atomic(self, call) if atomic else self._perform_run(call)
 
     def _round(self, step: Step) -> int:
         return self.claim.run.handler_round if step.branch.startswith("failure.") else 0
@@ -195,72 +193,11 @@ class Performer:
             return None
         if error is not None:
             return self.failed(call, error)
-        return self.write(call.step, self._completed(call, text), call.markers)
+        return self.write(call.step, self.completed(call, text), call.markers)
 
-    def _completed(self, call: _Call, text: str | None) -> StepRow:
+    def completed(self, call: _Call, text: str | None) -> StepRow:
+        """Return the row of a body that returned."""
         return call.row(self, StepStatus.COMPLETED, result_text=text, attempts=call.attempt)
-
-    def _perform_atomic(self, call: _Call) -> Record | None:
-        done: Record | None = None
-        committing = False
-        token = executing.set(call.current)
-        overtime = (
-            Overtime.watching(self, call)
-            if connection().vendor != "sqlite" and call.timeout
-            else None
-        )
-        try:
-            refuse_coroutine_function(call.step)
-            with (
-                other_aliases_refuse_writes(call.step.name),
-                transaction.atomic(using=settings().DATABASE),
-            ):
-                value = call.step.fn(*call.step.args, **call.step.kwargs)
-                text = codec.dumps(value, what="result", max_bytes=settings().MAX_RESULT_BYTES)
-                done = self._recorded(call.step, self._completed(call, text), call.markers)
-                committing = True
-        except DeliveryFencedError:
-            self.fenced = True
-        except (Exception, SystemExit) as error:  # the door of user code, and of COMMIT
-            if overtime is not None and not overtime.ended_in_time():
-                self.fenced = True
-                overtime.settle(None, error)
-                return None
-            return self._after_commit(call, done, error) if committing else self.failed(call, error)
-        finally:
-            executing.reset(token)
-            if overtime is not None:
-                overtime.ended_in_time()
-        if done is not None:
-            self._add(done, call.markers)
-        return done
-
-    def _after_commit(
-        self, call: _Call, done: Record | None, error: BaseException
-    ) -> Record | None:
-        """Decide an unknown outcome by reading the journal: a hook raised after the commit, or the commit got lost."""
-        try:
-            if isinstance(error, DatabaseError) and not connection().in_atomic_block:
-                connection().close()
-            if not records.is_recorded(self.claim.run_id, call.step.key) or done is None:
-                self.broken = error if isinstance(error, Exception) else RuntimeError(repr(error))
-                return None
-            failure = Failure.from_exception(error, step=call.step.name, attempts=call.attempt)
-            row = AttemptRow(
-                call.step.key, call.attempt, Attempt.Outcome.HOOK_FAILED, text_of(failure)
-            )
-            records.keep(self.claim.run_id, row, worker=self.worker)
-        except DatabaseError as away:
-            self.broken = away
-            return None
-        logger.error(
-            'An on_commit hook of step "%s" raised; the step is recorded and not repeated.',
-            call.step.name,
-            exc_info=error,
-            extra={"run_id": self.claim.run_id, "step": call.step.name, "attempt": call.attempt},
-        )
-        self._add(done, call.markers)
-        return done
 
     def failed(self, call: _Call, error: BaseException) -> Record | None:
         """Keep a failed attempt: the step is put off, or recorded as failed."""
@@ -292,10 +229,11 @@ class Performer:
             records.put_off(self.claim, row, attempt, markers=call.marker_rows())
         except DeliveryFencedError:
             self.fenced = True
+            self.keep_late(row)
         except DatabaseError as away:
             self.broken = away
         else:
-            self._add(_record_of(row, None, None)._replace(wake_at=self.now + delay), call.markers)
+            self.add(_record_of(row, None, None)._replace(wake_at=self.now + delay), call.markers)
         return None
 
     def write(
@@ -307,24 +245,25 @@ class Performer:
     ) -> Record | None:
         """Record a result; None, with the reason kept, where that was not possible."""
         try:
-            done = self._recorded(step, row, markers, attempt)
+            done = self.recorded(step, row, markers, attempt)
         except DeliveryFencedError:
             self.fenced = True
-            self._keep_late(row)
+            self.keep_late(row)
             return None
         except DatabaseError as error:
             self.broken = error
             return None
-        self._add(done, markers)
+        self.add(done, markers)
         return done
 
-    def _recorded(
+    def recorded(
         self,
         step: Step,
         row: StepRow,
         markers: tuple[PatchStep, ...],
         attempt: AttemptRow | None = None,
     ) -> Record:
+        """Record a result; see `store.records.record()` for what is raised."""
         before = self.claim.wakes
         marks = [marker_row(marker) for marker in markers]
         done = records.record(self.claim, row, markers=marks, attempt=attempt)
@@ -332,20 +271,24 @@ class Performer:
             self.exhausted = True
         return _record_of(row, done.sequence, done.finished_at)
 
-    def _add(self, record: Record, markers: tuple[PatchStep, ...]) -> None:
+    def add(self, record: Record, markers: tuple[PatchStep, ...]) -> None:
+        """Put what was written into the journal of this entry."""
         # Markers stand before the step in their branch; their numbers only matter to the database.
         for marker in markers:
             self.journal.add(_record_of(marker_row(marker), 0, None))
         self.journal.add(record)
 
-    def _keep_late(self, row: StepRow) -> None:
+    def keep_late(self, row: StepRow) -> None:
+        """Set the result of a fenced attempt aside, for the operator; it changes nothing."""
+        if row.took is None:
+            return
         late = AttemptRow(
             row.key,
             row.attempts,
             Attempt.Outcome.LATE,
             row.failure_text,
             row.result_text,
-            row.took or timedelta(0),
+            row.took,
         )
         try:
             records.keep(self.claim.run_id, late, worker=self.worker)

@@ -119,7 +119,7 @@ def carry(claim: Claim, worker: str) -> None:
     try:
         get_transport(transport_name(claim)).deliver(claim)
     except DeliveryTroubleError as error:
-        put_off(claim, str(error))
+        put_off(claim, str(error), survived=error.survived)
     except DatabaseError as error:
         put_off(claim, f"The database did not answer: {error}")
     except (
@@ -131,7 +131,7 @@ def carry(claim: Claim, worker: str) -> None:
         put_off(claim, f"The delivery went wrong: {type(error).__name__}: {error}")
 
 
-def put_off(claim: Claim, reason: str) -> None:
+def put_off(claim: Claim, reason: str, *, survived: bool = False) -> None:
     """Repeat a delivery later: after 1 s, doubling to 60 s, without end."""
     heal_connections()
     delay = trouble_delay(claim.tries)
@@ -143,7 +143,9 @@ def put_off(claim: Claim, reason: str) -> None:
         extra={"run_id": claim.run_id},
     )
     try:
-        claims.trouble(claim.delivery_id, claim.token, reason=reason, due_in=delay)
+        claims.trouble(
+            claim.delivery_id, claim.token, reason=reason, due_in=delay, survived=survived
+        )
     except DatabaseError:
         logger.warning(
             "The delivery could not be put off; its lease ends by itself.",

@@ -25,6 +25,9 @@ from django_workflow.store.sql import Postgres, connection, dialect
 
 _RUN_LIST = ", ".join(f"r.{name}" for name in RUN_COLUMNS)
 _CLAIM_LIST = ", ".join(f"c.{name}" for name in CLAIM_COLUMNS)
+# PostgreSQL locks the newest version of a delivery, but reads the run in the statement's older snapshot. The counter
+# of that snapshot (o) goes with it: whatever changed in between is then seen as a wake-up, and the claim ends as due.
+_CLAIM_LIST_IN_ONE = _CLAIM_LIST.replace("c.wakes", "o.wakes")
 #: What ends a holder's claim: the row is free, and whatever still carries the old token is stale.
 FREE = "leased_by = '', token = token + 1, entries = 0, begun = ''"
 
@@ -71,6 +74,9 @@ def claim(worker: str, limit: int, *, only: Collection[str] | None = None) -> li
             transaction.set_rollback(True, using=settings().DATABASE)
             return []
         claims = _read(cursor, ids)
+        for found in claims:
+            # SQLite's clock may go on from one row to the next.
+            found.now = claims[0].now
         _begin(cursor, [c for c in claims if c.run.status == RunStatus.PENDING])
     return claims
 
@@ -124,7 +130,8 @@ def _claim_in_one(worker: str, limit: int) -> list[Claim]:
             f"tries = d.tries + 1 FROM due WHERE d.id = due.id RETURNING d.*), "
             f"begun AS (UPDATE {RUN} u SET status = 'running', started_at = {current} FROM c "
             "WHERE u.id = c.run_id AND u.status = 'pending') "
-            f"SELECT {_CLAIM_LIST}, {current}, {_RUN_LIST} FROM c JOIN {RUN} r ON r.id = c.run_id",
+            f"SELECT {_CLAIM_LIST_IN_ONE}, {current}, {_RUN_LIST} FROM c JOIN {RUN} r ON r.id = c.run_id "
+            f"JOIN {DELIVERY} o ON o.id = c.id",
             (*values, limit, *lease_values, worker, *values, *values),
         )
         return [_claim_of(row) for row in cursor.fetchall()]
@@ -138,7 +145,8 @@ def enter(delivery_id: int, token: int, entry: int) -> Claim | None:
             cursor.execute(
                 f"WITH c AS (UPDATE {DELIVERY} SET entries = entries + 1 WHERE id = %s AND token = %s AND entries = %s "
                 f"AND leased_by <> '' AND due_at > {current} RETURNING *) "
-                f"SELECT {_CLAIM_LIST}, {current}, {_RUN_LIST} FROM c JOIN {RUN} r ON r.id = c.run_id",
+                f"SELECT {_CLAIM_LIST_IN_ONE}, {current}, {_RUN_LIST} FROM c JOIN {RUN} r ON r.id = c.run_id "
+                f"JOIN {DELIVERY} o ON o.id = c.id",
                 (delivery_id, token, entry, *values, *values),
             )
             row = cursor.fetchone()
@@ -152,18 +160,33 @@ def enter(delivery_id: int, token: int, entry: int) -> Claim | None:
 
 
 def renew(held: Iterable[tuple[int, int]], lease: timedelta | None = None) -> int:
-    """Move the end of these leases, given as (delivery id, token), in one statement; return how many still hold."""
+    """Move the end of these leases, given as (delivery id, token); return how many still hold.
+
+    One statement on PostgreSQL. It locks its rows in the order in which records do: step deliveries, then turns.
+    """
     pairs = list(held)
     if not pairs:
         return 0
-    leased, values = dialect().now(settings().LEASE if lease is None else lease)
-    gate = " OR ".join(["(id = %s AND token = %s)"] * len(pairs))
+    speak = dialect()
+    leased, values = speak.now(settings().LEASE if lease is None else lease)
+    update = f"UPDATE {DELIVERY} SET due_at = {leased}"
     with connection().cursor() as cursor:
-        cursor.execute(
-            f"UPDATE {DELIVERY} SET due_at = {leased} WHERE leased_by <> '' AND ({gate})",
-            (*values, *(value for pair in pairs for value in pair)),
-        )
-        return int(cursor.rowcount)
+        if isinstance(speak, Postgres):
+            gate = " OR ".join(["(id = %s AND token = %s)"] * len(pairs))
+            cursor.execute(
+                f"{update} WHERE id IN (SELECT id FROM {DELIVERY} WHERE leased_by <> '' AND ({gate}) "
+                "ORDER BY step_key = '', id FOR UPDATE)",
+                (*values, *(value for pair in pairs for value in pair)),
+            )
+            return int(cursor.rowcount)
+        # One row at a time: several locks at once, taken in any order, would meet those of a record.
+        renewed = 0
+        for pair in pairs:
+            cursor.execute(
+                f"{update} WHERE id = %s AND token = %s AND leased_by <> ''", (*values, *pair)
+            )
+            renewed += cursor.rowcount
+        return renewed
 
 
 def take_over(claim: Claim) -> bool:
@@ -223,13 +246,17 @@ def give_back_step(claim: Claim, due_at: datetime | None) -> bool:
 
 
 def release(held: Iterable[tuple[int, int]]) -> int:
-    """Give back claims of which nothing has begun: due at once, and their try does not count."""
+    """Give back claims of which nothing has begun: due at once, and their try does not count.
+
+    What an earlier holder had begun when it died stays marked, for the next one to charge.
+    """
     current, values = dialect().now()
     released = 0
     with connection().cursor() as cursor:
         for delivery_id, token in held:
             cursor.execute(
-                f"UPDATE {DELIVERY} SET due_at = {current}, {FREE}, tries = CASE WHEN tries > 0 THEN tries - 1 ELSE 0 END "
+                f"UPDATE {DELIVERY} SET due_at = {current}, leased_by = '', token = token + 1, entries = 0, "
+                "tries = CASE WHEN tries > 0 THEN tries - 1 ELSE 0 END "
                 "WHERE id = %s AND token = %s",
                 (*values, delivery_id, token),
             )
@@ -237,12 +264,18 @@ def release(held: Iterable[tuple[int, int]]) -> int:
     return released
 
 
-def trouble(delivery_id: int, token: int, *, reason: str, due_in: timedelta) -> bool:
-    """Put a delivery that did not get through off, without end; nobody's attempt. Returns whether the claim held."""
+def trouble(
+    delivery_id: int, token: int, *, reason: str, due_in: timedelta, survived: bool = False
+) -> bool:
+    """Put a delivery that did not get through off, without end; nobody's attempt. Returns whether the claim held.
+
+    ``survived`` tells that the process that had begun is alive, so that the next holder charges no death.
+    """
     later, values = dialect().now(due_in)
+    begun = ", begun = ''" if survived else ""
     with connection().cursor() as cursor:
         cursor.execute(
-            f"UPDATE {DELIVERY} SET due_at = {later}, leased_by = '', token = token + 1, entries = 0, trouble = %s "
+            f"UPDATE {DELIVERY} SET due_at = {later}, leased_by = '', token = token + 1, entries = 0, trouble = %s{begun} "
             "WHERE id = %s AND token = %s",
             (*values, reason[:2000], delivery_id, token),
         )

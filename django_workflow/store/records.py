@@ -84,14 +84,14 @@ def record(
     if markers or attempt is not None:
         with transaction.atomic(using=settings().DATABASE):
             for marker in markers:
-                _record(replace_turn(claim), marker)
+                _record(_turn_of(claim), marker)
             if attempt is not None:
                 keep_attempt(claim, attempt)
             return _moved(claim, _record(claim, row), len(markers) + 1)
     return _moved(claim, _record(claim, row), 1)
 
 
-def replace_turn(claim: Claim) -> Claim:
+def _turn_of(claim: Claim) -> Claim:
     """Return the claim as it is; markers are only written by the holder of the turn."""
     if not claim.is_turn:
         raise fenced(claim, "A marker under a step delivery")
@@ -120,13 +120,14 @@ def _record(claim: Claim, row: StepRow) -> Recorded:
         sequence = speak.fence(
             cursor, claim.delivery_id, claim.token, claim.run_id, is_turn=claim.is_turn
         )
-        if not sequence or not speak.write_step(cursor, claim.run_id, row, sequence):
-            raise fenced(claim, f'Step "{row.name}"')
-        cursor.execute(
-            f"SELECT finished_at FROM {STEP} WHERE run_id = %s AND {speak.name('key')} = %s",
-            (claim.run_id, row.key),
-        )
-        return Recorded(sequence, moment_of(cursor.fetchone()[0]))
+        if sequence and speak.write_step(cursor, claim.run_id, row, sequence):
+            cursor.execute(
+                f"SELECT finished_at FROM {STEP} WHERE run_id = %s AND {speak.name('key')} = %s",
+                (claim.run_id, row.key),
+            )
+            return Recorded(sequence, moment_of(cursor.fetchone()[0]))
+    # Not raised inside: a delivery of a step that is recorded already ends, as it does in PostgreSQL's one statement.
+    raise fenced(claim, f'Step "{row.name}"')
 
 
 def put_off(
@@ -274,15 +275,15 @@ def keep(run_id: str, attempt: AttemptRow, *, worker: str) -> None:
         )
 
 
-def is_recorded(run_id: str, key: str) -> bool:
-    """Tell whether the step is in the journal: what decides when the outcome of a COMMIT is unknown."""
+def is_recorded(run_id: str, key: str, sequence: int) -> bool:
+    """Tell whether this very record is in the journal: what decides when the outcome of a COMMIT is unknown."""
     with connection().cursor() as cursor:
         cursor.execute(
             f"SELECT sequence FROM {STEP} WHERE run_id = %s AND {dialect().name('key')} = %s",
             (run_id, key),
         )
         row = cursor.fetchone()
-    return row is not None and row[0] is not None
+    return row is not None and row[0] == sequence
 
 
 def died(claim: Claim, *, at: str) -> int:

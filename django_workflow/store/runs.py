@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 from django.db import transaction
-from django.db.models import F
+from django.db.models import Case, F, Value, When
 
 from django_workflow.conf import settings
 from django_workflow.core.types import RunStatus, StepStatus
@@ -136,20 +136,25 @@ def complete(claim: Claim, result_text: str | None, *, leaves_open: bool) -> boo
     """End a running run with its result; its deliveries go. Returns False if the claim is stale or the run moved on."""
     speak = dialect()
     now, values = speak.now()
-    finish = (
-        f"UPDATE {RUN} SET status = 'completed', result_text = %s, failure_text = NULL, finished_at = {now} "
-        f"WHERE id = %s AND status = 'running' AND EXISTS (SELECT 1 FROM {DELIVERY} WHERE id = %s AND token = %s)"
-    )
-    params = (result_text, *values, claim.run_id, claim.delivery_id, claim.token)
+    finish = f"UPDATE {RUN} u SET status = 'completed', result_text = %s, failure_text = NULL, finished_at = {now}"
+    held = (claim.delivery_id, claim.token)
     if isinstance(speak, Postgres) and not leaves_open:
         with connection().cursor() as cursor:
+            # The turn is locked before the run, as everybody does.
             cursor.execute(
-                f"WITH r AS ({finish} RETURNING id) DELETE FROM {DELIVERY} d USING r WHERE d.run_id = r.id",
-                params,
+                f"WITH t AS MATERIALIZED (SELECT run_id FROM {DELIVERY} WHERE id = %s AND token = %s FOR UPDATE), "
+                f"r AS ({finish} FROM t WHERE u.id = t.run_id AND u.status = 'running' RETURNING u.id) "
+                f"DELETE FROM {DELIVERY} d USING r WHERE d.run_id = r.id",
+                (*held, result_text, *values),
             )
             return bool(cursor.rowcount)
     with transaction.atomic(using=settings().DATABASE), connection().cursor() as cursor:
-        cursor.execute(finish, params)
+        _lock(claim.run_id)
+        cursor.execute(
+            f"{finish.replace(' u SET', ' SET')} WHERE id = %s AND status = 'running' "
+            f"AND EXISTS (SELECT 1 FROM {DELIVERY} WHERE id = %s AND token = %s)",
+            (result_text, *values, claim.run_id, *held),
+        )
         if not cursor.rowcount:
             return False
         cursor.execute(f"DELETE FROM {DELIVERY} WHERE run_id = %s", (claim.run_id,))
@@ -172,8 +177,23 @@ def _deliveries(run_id: str) -> Any:
     return Delivery.objects.using(settings().DATABASE).filter(run_id=run_id)
 
 
+def _lock(run_id: str) -> None:
+    """Lock what is due of a run, and thereby the run.
+
+    Everybody takes the step deliveries first, then the turn, the run and its steps: a record does, by what it
+    writes; whoever changes a run's state does it here. In that order nobody waits for one who waits for him.
+    SQLite has one writer at a time anyway.
+    """
+    if connection().features.has_select_for_update:
+        with connection().cursor() as cursor:
+            cursor.execute(
+                f"SELECT id FROM {DELIVERY} WHERE run_id = %s ORDER BY step_key DESC, id FOR UPDATE",
+                (run_id,),
+            )
+
+
 def _still_held(claim: Claim) -> bool:
-    # The lock on the turn's row keeps a second holder out until this transaction has ended.
+    _lock(claim.run_id)
     return bool(
         _deliveries(claim.run_id)
         .filter(pk=claim.delivery_id, token=claim.token)
@@ -225,13 +245,6 @@ def end_badly(
     return True
 
 
-def block_handler_or_run(claim: Claim, failure_text: str) -> bool:
-    """Stop at the engine's own verdict: the run is blocked until a person acts, or its handler has failed."""
-    if claim.run.status == RunStatus.RUNNING:
-        return end_badly(claim, RunStatus.BLOCKED, failure_text)
-    return end_handler(claim, failure_text)
-
-
 def end_handler(claim: Claim, failure_text: str | None) -> bool:
     """End the failure handler, well (None) or badly. Returns False if the claim is stale."""
     with transaction.atomic(using=settings().DATABASE):
@@ -245,15 +258,22 @@ def end_handler(claim: Claim, failure_text: str | None) -> bool:
 
 
 def retry_code(claim: Claim, *, attempts: int, delay: timedelta, attempt: AttemptRow) -> bool:
-    """Keep a failed attempt of the code between steps and put the turn off. Returns False if the claim is stale."""
+    """Keep a failed attempt of the code between steps and put the turn off. Returns False if the claim is stale.
+
+    The run's own deadline comes first, and whatever the pass did not know of is a reason to try at once.
+    """
     with transaction.atomic(using=settings().DATABASE):
+        moment = database_now()
+        due = moment + delay
+        if claim.run.deadline is not None and claim.run.handler_status != RunStatus.RUNNING:
+            due = min(due, claim.run.deadline)
         held = (
             _deliveries(claim.run_id)
             .filter(pk=claim.delivery_id, token=claim.token)
             .update(
                 leased_by="",
                 token=F("token") + 1,
-                due_at=database_now() + delay,
+                due_at=Case(When(wakes=claim.wakes, then=Value(due)), default=Value(moment)),
                 begun="",
                 tries=0,
                 deaths=0,
@@ -287,21 +307,13 @@ def end_step_delivery(claim: Claim) -> bool:
         )
         if not cursor.rowcount:
             return False
+        # The turn before the step: see _lock.
+        _wake(claim.run_id)
         cursor.execute(
             f"UPDATE {STEP} SET delivered = %s WHERE run_id = %s AND {dialect().name('key')} = %s AND sequence IS NULL",
             (False, claim.run_id, claim.step_key),
         )
-        _wake(claim.run_id)
     return True
-
-
-def hold(claim: Claim, due_at: datetime | None) -> bool:
-    """Give a delivery of a run that is not going on (paused, ended) back, due at its next timer or not at all."""
-    return bool(
-        _deliveries(claim.run_id)
-        .filter(pk=claim.delivery_id, token=claim.token)
-        .update(leased_by="", token=F("token") + 1, due_at=due_at, begun="", tries=0)
-    )
 
 
 def cancel(run_id: str, *, why: str = "") -> RunStatus | None:
@@ -318,14 +330,15 @@ def cancel(run_id: str, *, why: str = "") -> RunStatus | None:
         RunStatus.BLOCKED,
     ]
     with transaction.atomic(using=settings().DATABASE):
-        # The deliveries first, as a record takes them before anything else: no deadlock, and nothing records after.
-        _deliveries(run_id).filter(run__status__in=states).delete()
+        # From here on nothing of the run can record, and a fan-out that was being written is there to be seen.
+        _lock(run_id)
         done = (
             _runs(run_id)
             .filter(status__in=states)
             .update(status=RunStatus.CANCELLED, finished_at=database_now(), handler_status="")
         )
         if done:
+            _deliveries(run_id).delete()
             _close_steps(run_id, StepStatus.CANCELLED)
             return None
     return state_of(run_id)
@@ -340,15 +353,18 @@ def cancel_from_inside(claim: Claim) -> bool:
 
 
 def pause(run_id: str) -> RunStatus | None:
-    """Hold a pending or running run where it is. Returns None when done, else the state found."""
+    """Hold a pending or running run where it is. Returns None when done, else the state found.
+
+    A pass under way sees the counter and stops after its current step.
+    """
     with transaction.atomic(using=settings().DATABASE):
+        _lock(run_id)
         for state in (RunStatus.PENDING, RunStatus.RUNNING):
             if (
                 _runs(run_id)
                 .filter(status=state)
                 .update(status=RunStatus.PAUSED, paused_from=state)
             ):
-                # A pass under way sees the counter and stops after its current step.
                 _deliveries(run_id).filter(step_key="").update(wakes=F("wakes") + 1)
                 return None
     return state_of(run_id)
@@ -357,53 +373,59 @@ def pause(run_id: str) -> RunStatus | None:
 def unpause(run_id: str) -> bool:
     """Let a paused run go on as what it was. Returns False if it was not paused."""
     with transaction.atomic(using=settings().DATABASE):
+        _lock(run_id)
         for state in (RunStatus.PENDING, RunStatus.RUNNING):
             if (
                 _runs(run_id)
                 .filter(status=RunStatus.PAUSED, paused_from=state)
                 .update(status=state, paused_from="")
             ):
-                # A run that has not begun keeps its time, if that is still to come.
-                if (
-                    state == RunStatus.RUNNING
-                    or _deliveries(run_id).filter(step_key="", due_at=None).exists()
-                ):
+                turn = _deliveries(run_id).filter(step_key="")
+                if state == RunStatus.RUNNING or turn.filter(due_at=None).exists():
                     _open_deliveries(run_id)
+                else:
+                    # A run that has not begun keeps its time, if that is still to come.
+                    turn.update(wakes=F("wakes") + 1)
                 return True
     return False
 
 
 def _open_deliveries(run_id: str) -> None:
-    """Make due again what a pause or a failure had held: retries at their own time, the rest at once."""
+    """Make due again what a pause or a failure had held: retries at their own time, the rest at once.
+
+    Each one's counter is raised, also a step delivery's: who holds it now may have seen the run stand still, and
+    gives it back as due.
+    """
     moment = database_now()
     waits = dict(
         Step.objects.using(settings().DATABASE)
         .filter(run_id=run_id, status=StepStatus.RETRYING, delivered=True)
         .values_list("key", "wake_at")
     )
-    held = _deliveries(run_id).filter(leased_by="").exclude(step_key="")
-    for key in held.values_list("step_key", flat=True):
-        held.filter(step_key=key).update(due_at=waits.get(key) or moment)
+    steps = _deliveries(run_id).exclude(step_key="")
+    steps.update(wakes=F("wakes") + 1)
+    free = steps.filter(leased_by="")
+    free.exclude(step_key__in=waits).update(due_at=moment)
+    for key, wake_at in waits.items():
+        free.filter(step_key=key).update(due_at=wake_at or moment)
     _wake(run_id)
 
 
 def resume(run_id: str, *, force: bool) -> bool:
     """Open a dead letter again: the step whose error ended it gets a new round of attempts, all else is kept.
 
-    Returns False if the run is no dead letter any more, or needs ``force``.
+    A timeout of the run that is over no longer counts: a person has decided. Returns False if the run is no dead
+    letter any more, or needs ``force``.
     """
     with transaction.atomic(using=settings().DATABASE):
-        run = (
-            _runs(run_id).select_for_update().get()
-            if connection().features.has_select_for_update
-            else _runs(run_id).get()
-        )
-        states = [RunStatus.FAILED, RunStatus.BLOCKED]
-        if run.handler_status and not force:
+        _lock(run_id)
+        run = _runs(run_id).first()
+        if run is None or (run.handler_status and not force):
             return False
+        is_over = run.deadline is not None and run.deadline <= database_now()
         done = (
             _runs(run_id)
-            .filter(status__in=states)
+            .filter(status__in=[RunStatus.FAILED, RunStatus.BLOCKED])
             .exclude(handler_status=RunStatus.RUNNING)
             .update(
                 status=RunStatus.RUNNING,
@@ -412,6 +434,7 @@ def resume(run_id: str, *, force: bool) -> bool:
                 finished_at=None,
                 handler_status="",
                 code_attempts=0,
+                deadline=None if is_over else run.deadline,
                 revision=F("revision") + 1,
             )
         )

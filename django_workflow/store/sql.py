@@ -110,21 +110,33 @@ class Portable:
         )
 
     def write_step(self, cursor: Any, run_id: str, row: StepRow, sequence: int | None) -> int:
-        """Insert the step, or complete its open form; return how many rows were written."""
+        """Insert the step, or complete its open form; return how many rows were written.
+
+        What is likely is tried first; a row is never written over once it has its number.
+        """
         if row.registered:
-            _, started, finished = self.times(row)
-            wake, wake_values = self.wake_at(row)
-            # fmt: off
-            cursor.execute(
-                f"UPDATE {STEP} SET status = %s, sequence = %s, result_text = %s, failure_text = %s, attempts = %s, "
-                f"delivered = %s, wake_at = {wake}, started_at = COALESCE({started[0]}, started_at), finished_at = {finished[0]}, "
-                f"worker = %s WHERE run_id = %s AND {self.name('key')} = %s AND sequence IS NULL",
-                (row.status, sequence, row.result_text, row.failure_text, row.attempts, row.delivered, *wake_values,
-                 *started[1], *finished[1], row.worker, run_id, row.key),
+            return self._fill_step(cursor, run_id, row, sequence) or self._insert_step(
+                cursor, run_id, row, sequence
             )
-            # fmt: on
-            if cursor.rowcount:
-                return int(cursor.rowcount)
+        return self._insert_step(cursor, run_id, row, sequence) or self._fill_step(
+            cursor, run_id, row, sequence
+        )
+
+    def _fill_step(self, cursor: Any, run_id: str, row: StepRow, sequence: int | None) -> int:
+        _, started, finished = self.times(row)
+        wake, wake_values = self.wake_at(row)
+        # fmt: off
+        cursor.execute(
+            f"UPDATE {STEP} SET status = %s, sequence = %s, result_text = %s, failure_text = %s, attempts = %s, "
+            f"delivered = %s, wake_at = {wake}, started_at = COALESCE({started[0]}, started_at), finished_at = {finished[0]}, "
+            f"worker = %s WHERE run_id = %s AND {self.name('key')} = %s AND sequence IS NULL",
+            (row.status, sequence, row.result_text, row.failure_text, row.attempts, row.delivered, *wake_values,
+             *started[1], *finished[1], row.worker, run_id, row.key),
+        )
+        # fmt: on
+        return int(cursor.rowcount)
+
+    def _insert_step(self, cursor: Any, run_id: str, row: StepRow, sequence: int | None) -> int:
         values, params = self.step_values(row, ("%s", (run_id,)), ("%s", (sequence,)))
         cursor.execute(
             f"{self.ignore} {STEP} ({self.columns(STEP_INSERT_COLUMNS)}) VALUES ({values}){self.ignore_tail}",

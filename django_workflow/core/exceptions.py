@@ -137,6 +137,9 @@ class StepError(WorkflowError):
     is described by ``failure``.
     """
 
+    #: The step's place in the run; names may occur more than once.
+    key: str = ""
+
     def __init__(self, message: str, *, step: str, attempts: int, failure: Failure) -> None:
         super().__init__(message)
         self.step = step

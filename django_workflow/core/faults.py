@@ -118,12 +118,14 @@ def error_of(record: Record, failure: Failure) -> StepError:
     """Build the error of a failed step from its record, as it is raised at every pass."""
     cls = StepTimeoutError if failure.error_class.endswith(".StepTimeoutError") else StepError
     times = "1 attempt" if failure.attempts == 1 else f"{failure.attempts} attempts"
-    return cls(
+    error = cls(
         f'Step "{record.name}" gave up after {times}: {failure.error_class}: {failure.message}',
         step=record.name,
         attempts=failure.attempts,
         failure=failure,
     )
+    error.key = record.key
+    return error
 
 
 def first_of(errors: Iterable[tuple[int, BaseException]]) -> BaseException:

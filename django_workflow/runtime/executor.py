@@ -460,16 +460,7 @@ class _Entry:
         if failure.step is None:
             self._fail(failure, "", attempt)
         else:
-            self._fail(failure, self._key_of(failure.step))
-
-    def _key_of(self, step_name: str) -> str:
-        """Return the key of the step whose error ended the run: the last one of that name that failed."""
-        failed = [
-            r
-            for r in self.journal.in_sequence()
-            if r.status == StepStatus.FAILED and r.name == step_name
-        ]
-        return failed[-1].key if failed else ""
+            self._fail(failure, getattr(error, "key", ""))
 
     def _fail(self, failure: Failure, failed_step: str, attempt: AttemptRow | None = None) -> None:
         text = text_of(failure)

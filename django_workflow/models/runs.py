@@ -42,6 +42,11 @@ class RunQuerySet(models.QuerySet["Run"]):
         ended = [*types.FINISHED, *types.DEAD_LETTER]
         return self.exclude(status__in=ended) | self.filter(handler_status=types.RunStatus.RUNNING)
 
+    def ended(self) -> Self:
+        """Runs to which nothing happens any more unless a person acts."""
+        ended = [*types.FINISHED, *types.DEAD_LETTER]
+        return self.filter(status__in=ended).exclude(handler_status=types.RunStatus.RUNNING)
+
     def dead_letters(self) -> Self:
         """Failed and blocked runs, until they are resumed, restarted or deleted."""
         return self.filter(status__in=types.DEAD_LETTER)

@@ -47,9 +47,9 @@ class TransportContract:
     def test_parallel_branches_are_joined_once(self, workflow: Workflow[None, str]) -> None:
         run = workflow.trigger()
 
-        drain()
+        driven(run)
 
-        assert run.refresh().result == "left1left2right1right2"
+        assert run.result == "left1left2right1right2"
         assert sorted(runs.done) == ["left1", "left2", "right1", "right2"]
 
     def test_run_without_steps_completes(self) -> None:
@@ -60,9 +60,7 @@ class TransportContract:
         assert run.refresh().status == RunStatus.COMPLETED
 
     def test_ended_run_leaves_no_delivery(self) -> None:
-        runs.branches.trigger()
-
-        drain()
+        driven(runs.branches.trigger())
 
         assert not Delivery.objects.exists()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import httpx
 import pytest
@@ -15,7 +15,7 @@ from django_workflow.runtime.worker import carry, drain, stopping
 from tests.transports import runs
 from tests.transports.contract import TransportContract
 from tests.transports.runs import claimed, lose_lease
-from tests.transports.wsgi import DjangoTransport
+from tests.transports.wsgi import DjangoTransport, PassOn
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("http_transport")]
 
@@ -30,9 +30,7 @@ def begun() -> Iterator[None]:
     stopping.clear()
 
 
-def stop_worker(
-    request: httpx.Request, pass_on: Callable[[httpx.Request], httpx.Response]
-) -> httpx.Response:
+def stop_worker(request: httpx.Request, pass_on: PassOn) -> httpx.Response:
     stopping.set()
     return pass_on(request)
 

@@ -24,11 +24,9 @@ from django_workflow.runtime.worker import drain
 from django_workflow.store import claims
 from tests.transports import runs
 from tests.transports.runs import driven, recorded
-from tests.transports.wsgi import DjangoTransport, served_at
+from tests.transports.wsgi import DjangoTransport, PassOn, served_at
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-PassOn = Callable[[httpx.Request], httpx.Response]
 
 
 def answering(status: int, **kwargs: Any) -> Callable[[httpx.Request, PassOn], httpx.Response]:

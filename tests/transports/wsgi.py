@@ -16,8 +16,9 @@ from django.test import override_settings
 from django_workflow.core import ports
 from django_workflow.transports.http import HttpTransport
 
+PassOn = Callable[[httpx.Request], httpx.Response]
 #: What a test puts between worker and view: it may answer itself, or change what passes through.
-Proxy = Callable[[httpx.Request, Callable[[httpx.Request], httpx.Response]], httpx.Response]
+Proxy = Callable[[httpx.Request, PassOn], httpx.Response]
 
 
 class DjangoTransport(httpx.BaseTransport):
@@ -26,7 +27,6 @@ class DjangoTransport(httpx.BaseTransport):
     def __init__(self, proxy: Proxy | None = None) -> None:
         self.proxy = proxy
         self.requests: list[httpx.Request] = []
-        self._wsgi = httpx.WSGITransport(app=WSGIHandler())
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         self.requests.append(request)
@@ -37,7 +37,8 @@ class DjangoTransport(httpx.BaseTransport):
         request_started.disconnect(close_old_connections)
         request_finished.disconnect(close_old_connections)
         try:
-            response = self._wsgi.handle_request(request)
+            # A new handler each time: it reads its middlewares, and they their settings, when they are made.
+            response = httpx.WSGITransport(app=WSGIHandler()).handle_request(request)
             # Only when it has been read is the request over.
             response.read()
             return response

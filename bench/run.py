@@ -35,7 +35,10 @@ django.setup()
 from django.core.management import call_command
 from django.db import connection
 
-from bench import machine
+from bench import (
+    celery_app,  # noqa: F401  hints go where this app says
+    machine,
+)
 from bench.workflows import http_steps, inline_steps
 from django_workflow.core.journal import Journal
 from django_workflow.models import Run, Step

@@ -24,16 +24,18 @@ class JournalCache:
         self._limit = limit
         self._size = 0
         self._lock = Lock()
-        self._journals: OrderedDict[str, Journal] = OrderedDict()
+        self._journals: OrderedDict[str, tuple[Journal, tuple[int, int, int]]] = OrderedDict()
 
     def take(self, claim: Claim) -> Journal:
         """Return the journal of the claimed run, up to date as of a moment after the claim."""
         run = claim.run
         started = run.started_at or claim.now
         with self._lock:
-            journal = self._journals.pop(run.id, None)
+            journal, left_by = self._journals.pop(run.id, (None, None))
             if journal is not None:
                 self._size -= len(journal.records)
+        if journal is not None and left_by == _standing(claim):
+            return journal
         if journal is None or journal.revision != run.revision or journal.started_at != started:
             journal = Journal(run.id, revision=run.revision, started_at=started)
         else:
@@ -42,16 +44,16 @@ class JournalCache:
             journal.extend(records.load(run.id, journal.watermark))
         return journal
 
-    def keep(self, journal: Journal) -> None:
+    def keep(self, journal: Journal, claim: Claim) -> None:
         """Keep a journal for the next pass, and drop the oldest ones beyond the limit."""
         with self._lock:
-            previous = self._journals.pop(journal.run_id, None)
+            previous, _ = self._journals.pop(journal.run_id, (None, None))
             if previous is not None:
                 self._size -= len(previous.records)
-            self._journals[journal.run_id] = journal
+            self._journals[journal.run_id] = (journal, _standing(claim))
             self._size += len(journal.records)
             while self._size > self._limit and len(self._journals) > 1:
-                _, oldest = self._journals.popitem(last=False)
+                _, (oldest, _) = self._journals.popitem(last=False)
                 self._size -= len(oldest.records)
 
     def clear(self) -> None:
@@ -59,6 +61,15 @@ class JournalCache:
         with self._lock:
             self._journals.clear()
             self._size = 0
+
+
+def _standing(claim: Claim) -> tuple[int, int, int]:
+    """What must be the same for a kept journal to be the whole truth: held without a break, and no wake since.
+
+    A token that has not changed means that nobody else held the turn and registered steps; a counter that has not
+    moved, that nobody recorded.
+    """
+    return claim.delivery_id, claim.token, claim.wakes
 
 
 journals = JournalCache()

@@ -24,7 +24,7 @@ from django_workflow.store.rows import Claim
 logger = logging.getLogger(__name__)
 
 #: How long a claim waits behind a slow one of its batch before another worker may have it.
-PATIENCE_SECONDS = 0.05
+PATIENCE_SECONDS = 0.2
 IDLE_SECONDS = 60
 
 
@@ -182,7 +182,7 @@ def _hand_on(stale: list[Held]) -> None:
     store.release(_tokens(stale))
     dispatcher = get_dispatcher()
     if dispatcher is not None:
-        dispatcher.hint(len(stale))
+        dispatcher.hint()
 
 
 def _tokens(held: list[Held]) -> list[tuple[int, int]]:

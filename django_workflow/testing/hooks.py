@@ -1,9 +1,9 @@
 """What is put in the place of production's parts while a box is open, and taken away when the last one closes.
 
-Of Django, two things are looked into: the end of an ``atomic`` block, because the runs triggered in it are driven
-from there, and ``on_commit``. A TestCase never commits, so while a box is at work (and only then: hooks of the
-test's own transactions are left to Django's rules) the end of the outermost block that is not the test case's runs
-the hooks that were registered within.
+Of Django, two things are looked into: ``atomic`` blocks, because the runs triggered in one are driven from its end,
+and ``on_commit``. A TestCase never commits, so while a box is at work (and only then: hooks of the test's own
+transactions are left to Django's rules) the end of the outermost block that is not the test case's runs the hooks
+that were registered within.
 """
 
 from __future__ import annotations
@@ -220,6 +220,21 @@ def _on_commit(original: Any) -> Any:
     return on_commit
 
 
+def _atomic_enter(original: Any) -> Any:
+    def enter(self: transaction.Atomic) -> None:
+        of = transaction.get_connection(self.using)
+        asked = self.savepoint
+        if of.in_atomic_block and not in_transaction(of):
+            # The outermost transaction of what is tested: when it is rolled back, the test case's must survive.
+            self.savepoint = True
+        try:
+            original(self)
+        finally:
+            self.savepoint = asked
+
+    return enter
+
+
 def _atomic_exit(original: Any) -> Any:
     def leave(self: transaction.Atomic, exc_type: Any, exc_value: Any, traceback: Any) -> None:
         original(self, exc_type, exc_value, traceback)
@@ -276,6 +291,7 @@ def installed() -> Iterator[None]:
             (bodies, "body_loop", _BodiesHere()),
             (IdleLoop, "run_in_executor", _run_here),
             (BaseDatabaseWrapper, "on_commit", _on_commit(BaseDatabaseWrapper.on_commit)),
+            (transaction.Atomic, "__enter__", _atomic_enter(transaction.Atomic.__enter__)),
             (transaction.Atomic, "__exit__", _atomic_exit(transaction.Atomic.__exit__)),
         ):
             stack.enter_context(_swapped(owner, name, value))

@@ -13,7 +13,7 @@ from asgiref.sync import sync_to_async
 from django.db.models import F, Min
 
 from django_workflow.conf import settings
-from django_workflow.core.durations import parse_duration
+from django_workflow.core.durations import parse_duration, parse_moment
 from django_workflow.core.exceptions import InvalidOptionError, RunNotFinishedError, WorkflowError
 from django_workflow.core.types import StepKind
 from django_workflow.models import Delivery, Run, Step
@@ -56,9 +56,14 @@ class WorkflowSandbox:
     deterministic soonest; ``steps_per_pass=None`` executes what is ready in one pass, as a worker does inline.
     """
 
-    def __init__(self, *, steps_per_pass: int | None = 1) -> None:
+    def __init__(self, *, steps_per_pass: int | None = 1, now: datetime | None = None) -> None:
+        """Make a box; its clock begins at ``now``, or at the present moment.
+
+        Raises:
+            InvalidOptionError: ``now`` is naive.
+        """
         self._steps_per_pass = steps_per_pass
-        self._now = datetime.now(UTC)
+        self._now = datetime.now(UTC) if now is None else parse_moment(now)
         self._rules = Rules()
         self._worker = f"sandbox:{secrets.token_hex(6)}"
         self._is_pending = False

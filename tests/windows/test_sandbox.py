@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -563,6 +563,31 @@ class TestItsOwnRunsOnly:
 
         assert (get_runtime(), get_clock(), get_dispatcher(), transaction.Atomic.__exit__) == before
         assert all(a is not b for a, b in zip(before, during, strict=True))
+
+    def test_failed_record_leaves_the_tests_transaction_whole(self) -> None:
+        @workflow(name="sandbox.suicide")
+        def suicide(ctx: WorkflowContext[Any]) -> None:
+            ctx.run("end", lambda: get_run(ctx.workflow_run_id).cancel())
+
+        with WorkflowSandbox():
+            run = suicide.trigger()
+
+        assert run.status == "cancelled"
+        assert [attempt.outcome for attempt in run.attempts.all()] == ["late"]
+
+    def test_clock_may_begin_at_any_moment(self) -> None:
+        born = datetime(2030, 1, 1, tzinfo=UTC)
+
+        with WorkflowSandbox(now=born) as box:
+            run = trip.trigger()
+            box.advance("2d")
+
+        assert run.created_at == born
+        assert run.refresh().finished_at == datetime(2030, 1, 3, tzinfo=UTC)
+
+    def test_naive_moment_is_refused(self) -> None:
+        with pytest.raises(InvalidOptionError, match="has no time zone"):
+            WorkflowSandbox(now=datetime(2030, 1, 1))  # noqa: DTZ001  what is refused
 
     def test_run_of_before_is_none_of_the_boxs_business(self) -> None:
         run = trip.trigger()

@@ -1,0 +1,57 @@
+"""A new step before recorded ones blocks the run; nothing of it is executed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django_workflow import AsyncWorkflowContext, WorkflowContext, workflow
+from tests.cases.bodies import mark
+from tests.cases.stage import Stage
+
+
+@workflow(name="step_inserted")
+def sync(ctx: WorkflowContext[Any]) -> str:
+    ctx.run("one", mark, "one")
+    ctx.run("two", mark, "two")
+    ctx.sleep("rest", "1h")
+    return ctx.run("three", mark, "three")
+
+
+@workflow(name="step_inserted.async")
+async def asynchronous(ctx: AsyncWorkflowContext[Any]) -> str:
+    await ctx.run("one", mark, "one")
+    await ctx.run("two", mark, "two")
+    await ctx.sleep("rest", "1h")
+    return await ctx.run("three", mark, "three")
+
+
+def later(ctx: WorkflowContext[Any]) -> str:
+    ctx.run("one", mark, "one")
+    ctx.run("one and a half", mark, "one and a half")
+    ctx.run("two", mark, "two")
+    ctx.sleep("rest", "1h")
+    return ctx.run("three", mark, "three")
+
+
+async def alater(ctx: AsyncWorkflowContext[Any]) -> str:
+    await ctx.run("one", mark, "one")
+    await ctx.run("one and a half", mark, "one and a half")
+    await ctx.run("two", mark, "two")
+    await ctx.sleep("rest", "1h")
+    return await ctx.run("three", mark, "three")
+
+
+def play(stage: Stage) -> None:
+    run = stage.trigger()
+    stage.deploy(later, alater)
+    stage.box.advance("1h")
+
+    assert run.refresh().status == "blocked"
+    assert run.failure.error_class.endswith(".NonDeterminismError")
+    assert 'run "two" was recorded' in run.failure.message
+    assert 'run "one and a half"' in run.failure.message
+    assert run.handler_status == ""
+    stage.ran("one")
+    stage.ran("two")
+    stage.ran("three", 0)
+    stage.ran("one and a half", 0)

@@ -1,0 +1,101 @@
+"""Deaths at every write: a sandbox whose process dies before or after the n-th statement that writes.
+
+Counted are the statements sent while deliveries are carried out, those of step bodies among them, and the end of each
+outermost transaction. A death by exception must look to the database like a real one, so from then on the dead
+sends no statement and runs no body, whatever ``finally`` and ``with`` blocks the exception passes on its way up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Literal
+
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+from django_workflow.store.sql import connection
+from django_workflow.testing import WorkflowSandbox
+from tests.cases.ledger import ledger
+
+When = Literal["before", "after"]
+
+WRITES = ("INSERT", "UPDATE", "DELETE", "WITH", "REPLACE")
+UNWINDING = ("ROLLBACK", "RELEASE")
+
+
+class SimulatedCrash(BaseException):
+    """The process is dead."""
+
+
+def die_by_exception() -> None:
+    raise SimulatedCrash
+
+
+class CrashPoint:
+    """Counts writes, and dies at one of them."""
+
+    def __init__(
+        self, at: int = 0, when: When = "before", die: Callable[[], None] = die_by_exception
+    ) -> None:
+        self.at = at
+        self.when = when
+        self.die = die
+        self.writes = 0
+        self.is_dead = False
+
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        """Count what is written within; who has died comes to life again afterwards."""
+        ledger.refuse = self.refuse_the_dead
+        try:
+            with connection().execute_wrapper(self):
+                yield
+        finally:
+            self.is_dead = False
+
+    def refuse_the_dead(self) -> None:
+        if self.is_dead:
+            raise SimulatedCrash
+
+    def __call__(self, execute: Any, sql: Any, params: Any, many: Any, context: Any) -> Any:
+        text = str(sql).lstrip(" (\n").upper()
+        if self.is_dead and not text.startswith(UNWINDING):
+            raise SimulatedCrash
+        if not text.startswith(WRITES) and not self._ends_a_transaction(context, text):
+            return execute(sql, params, many, context)
+        self.writes += 1
+        is_here = self.writes == self.at
+        if is_here and self.when == "before" and not text.startswith(UNWINDING):
+            self._crash()
+        result = execute(sql, params, many, context)
+        if is_here and not self.is_dead:
+            self._crash()
+        return result
+
+    def _ends_a_transaction(self, context: Any, text: str) -> bool:
+        of: BaseDatabaseWrapper = context["connection"]
+        outermost = not any(not getattr(b, "_from_testcase", False) for b in of.atomic_blocks)
+        return not self.is_dead and outermost and text.startswith("RELEASE")
+
+    def _crash(self) -> None:
+        self.is_dead = True
+        self.die()
+
+
+class CrashingSandbox(WorkflowSandbox):
+    """Dies at its crash point while it drives, and recovers at once, like a worker that is started again."""
+
+    def __init__(self, point: CrashPoint, **options: Any) -> None:
+        super().__init__(**options)
+        self.point = point
+        self.crashes = 0
+
+    def _drive(self) -> None:
+        while True:
+            try:
+                with self.point.watching():
+                    super()._drive()
+                return
+            except SimulatedCrash:
+                self.crashes += 1
+            self._bury()

@@ -7,6 +7,7 @@ from typing import Any
 
 import httpx
 import pytest
+from asgiref.sync import sync_to_async
 from django.conf import settings
 from django.contrib.auth.models import Permission, User
 from django.core.handlers.asgi import ASGIHandler
@@ -207,6 +208,14 @@ def test_branches_under_asgi() -> None:
     assert run.result == "left1left2right1right2"
 
 
+async def posted(client: AsyncClient, path: str, headers: dict[str, str] | None = None) -> Any:
+    try:
+        return await client.post(path, "1", content_type="application/json", headers=headers or {})
+    finally:
+        # Without a server no request ends, and the thread would keep its connection.
+        await sync_to_async(connections.close_all)()
+
+
 @pytest.mark.parametrize(
     ("path", "headers", "status"),
     [
@@ -222,28 +231,23 @@ def test_branches_under_asgi() -> None:
     ],
 )
 def test_triggers_under_asgi(path: str, headers: dict[str, str], status: int) -> None:
-    async def post() -> int:
-        response = await AsyncClient().post(
-            path, "1", content_type="application/json", headers=headers
-        )
-        return response.status_code
-
     with served_at("http://testserver"):
-        assert asyncio.run(post()) == status
+        response = asyncio.run(posted(AsyncClient(), path, headers))
+
+    assert response.status_code == status
 
 
 @pytest.mark.parametrize("path", ["/own/guarded/", "/own/async-guarded/"])
 def test_user_may_trigger_under_asgi(path: str) -> None:
     ann = User.objects.create_user("ann")
     ann.user_permissions.add(Permission.objects.get(codename="trigger_run"))
-
-    async def post() -> int:
-        client = AsyncClient()
-        await client.aforce_login(ann)
-        return (await client.post(path, "1", content_type="application/json")).status_code
+    client = AsyncClient()
+    client.force_login(ann)
 
     with served_at("http://testserver"):
-        assert asyncio.run(post()) == 202
+        response = asyncio.run(posted(client, path))
+
+    assert response.status_code == 202
     assert Run.objects.get().status == RunStatus.PENDING
 
 

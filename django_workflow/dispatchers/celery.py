@@ -54,6 +54,8 @@ class CeleryDispatcher:
     def __init__(self) -> None:
         #: In a process that works itself there is always somebody to tell, whatever the settings say.
         self.is_worker = False
+        #: In a process that has found that there is nobody.
+        self.is_silent = False
         self._rarely = Rarely(logger)
         self._here = local()
         self._publisher: Publisher | None = None
@@ -81,7 +83,8 @@ class CeleryDispatcher:
             )
 
     def _hint(self, count: int) -> None:
-        if settings().DISPATCHER != "celery" and not self.is_worker:
+        is_wanted = settings().DISPATCHER == "celery" or self.is_worker
+        if self.is_silent or not is_wanted:
             return
         app = app_or_default()
         if app.conf.task_always_eager:

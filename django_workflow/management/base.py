@@ -50,15 +50,16 @@ class WorkflowCommand(BaseCommand):
     @property
     def screen(self) -> Screen:
         """Where the command prints."""
-        return Screen(_stream(self.stdout))
+        return Screen(stream_of(self.stdout))
 
     @property
     def aside(self) -> Screen:
         """Where the command says what is no part of its output."""
-        return Screen(_stream(self.stderr))
+        return Screen(stream_of(self.stderr))
 
 
-def _stream(wrapper: Any) -> TextIO:
+def stream_of(wrapper: Any) -> TextIO:
+    """Return the stream behind a command's ``stdout`` or ``stderr``."""
     # Django's wrapper adds a line end to whatever is written, which rich writes in parts.
     stream: TextIO = getattr(wrapper, "_out", wrapper)
     return stream

@@ -220,6 +220,13 @@ class Screen:
         for line in lines:
             self.stream.write(clean(line) + "\n")
 
+    def pairs(self, pairs: Iterable[tuple[str, str]]) -> None:
+        """Print what is what, one thing a line."""
+        rows = [(clean(name), clean(value)) for name, value in pairs]
+        width = max(len(name) for name, _ in rows)
+        for name, value in rows:
+            self.console.print(Text.assemble((name.ljust(width), "bold"), "  ", value))
+
     def table(self, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
         """Print rows under columns: a table on a terminal, fields apart by tabs in a pipe."""
         if self.is_terminal:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 from collections.abc import Iterable
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 from django.utils import timezone
@@ -107,6 +110,31 @@ def rests(ctx: WorkflowContext[Any]) -> None:
     ctx.run("before", act, "before")
     ctx.sleep("rest", "1h")
     ctx.run("after", act, "after")
+
+
+def note(file: str, line: str) -> str:
+    with Path(file).open("a") as notes:
+        notes.write(f"{line}\n")
+    return line
+
+
+def die_once(file: str) -> str:
+    if not Path(file).exists():
+        note(file, "died")
+        os.kill(os.getpid(), signal.SIGKILL)
+    return note(file, "survived")
+
+
+@workflow(name="notes")
+def notes(ctx: WorkflowContext[dict[str, Any]]) -> str:
+    file, names = ctx.request_payload["file"], ctx.request_payload["names"]
+    return "-".join(ctx.run(name, note, file, f"{ctx.workflow_run_id} {name}") for name in names)
+
+
+@workflow(name="dies")
+def dies(ctx: WorkflowContext[str]) -> str:
+    ctx.run("first", act, "first")
+    return ctx.run("dies", die_once, ctx.request_payload)
 
 
 def claimed(run: Run) -> Claim:

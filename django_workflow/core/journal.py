@@ -161,6 +161,15 @@ class Branch:
             index += 1
         self.index = index
 
+    def lineage(self) -> list[Branch]:
+        """Return this branch and those it came from, the nearest first."""
+        branches: list[Branch] = []
+        branch: Branch | None = self
+        while branch is not None:
+            branches.append(branch)
+            branch = branch.parent
+        return branches
+
     def unmet(self) -> Record | None:
         """Return the first record, pending ones included, that was not met; None beyond them all."""
         for index in range(self.index, len(self.order)):
@@ -169,12 +178,3 @@ class Branch:
             if record.kind != StepKind.PATCH and record.key not in self._ahead:
                 return record
         return None
-
-    def is_left_behind(self) -> bool:
-        """Whether the run has gone beyond this point before: here, or where this branch came from."""
-        branch: Branch | None = self
-        while branch is not None:
-            if branch.unmet() is not None:
-                return True
-            branch = branch.parent
-        return False

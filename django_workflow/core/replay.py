@@ -280,11 +280,30 @@ class Replay:
         if record is not None and record.kind == StepKind.PATCH:
             branch.meet(key)
             return True
-        if branch.is_left_behind():
+        if self._is_left_behind(branch):
             return False
         faults.check_storable(name, key, run_id=self.run_id)
         self.markers.append(PatchStep(key, name, branch.path, NO_OPTIONS))
         return True
+
+    def _is_left_behind(self, branch: Branch) -> bool:
+        """Tell whether the run has gone beyond this point before: here, or where this branch came from.
+
+        Beyond it is what was not met yet, and what was recorded in branches that begin later. A run that went
+        there under this code has its marker recorded: with the first write beyond this point.
+        """
+        lineage = branch.lineage()
+        if any(ancestor.unmet() is not None for ancestor in lineage):
+            return True
+        for path in self.journal.order:
+            if path in self.branches or not self.in_scope(path):
+                continue
+            begun = path
+            while begun not in self.branches:
+                begun = begun[: begun.rfind("/", 0, -1) + 1]
+            if self.branches[begun] in lineage and Branch(path, self.journal, None).unmet():
+                return True
+        return False
 
     def now(self) -> datetime:
         """See `WorkflowContext.now()`."""
@@ -419,8 +438,10 @@ class SyncReplay(Replay):
         parent.children += 1
         results: list[Any] = []
         errors: list[tuple[int, BaseException]] = []
+        begun = []
         for index, function in enumerate(branches):
             branch = self._branch = self.child(f"{parent.path}p{parent.children}.{index}/", parent)
+            begun.append(branch)
             try:
                 results.append(self._call(branch, function))
             except (SuspendInterrupt, CancelInterrupt) as interrupt:
@@ -433,10 +454,10 @@ class SyncReplay(Replay):
                 self._branch = parent
             if self.closed or isinstance(parent.interrupt, CancelInterrupt):
                 break
-            parent.clock = max(parent.clock, branch.clock)
-            parent.sequence = max(parent.sequence, branch.sequence)
         if parent.interrupt is not None:
             raise parent.interrupt
+        parent.clock = max([parent.clock, *(branch.clock for branch in begun)])
+        parent.sequence = max([parent.sequence, *(branch.sequence for branch in begun)])
         if errors and not return_errors:
             raise faults.first_of(errors)
         return tuple(results)

@@ -125,10 +125,17 @@ class AsyncReplay(Replay):
             record = self.unmet()
         if record is None:
             return False
-        asked = [step for step, _ in self.open.values() if step.branch == record.branch]
+        asked = [step for step in self._asked_for() if step.branch == record.branch]
         found = f'{asked[0].kind} "{asked[0].name}"' if asked else "nothing there"
         self.stop(self.divergence(record, found, asked[0].name if asked else record.name))
         return True
+
+    def _asked_for(self) -> list[Step | Record]:
+        """Return what the workflow waits for now: open steps, and records that are not handed out yet."""
+        keys = [key for key, future in self._waiting.items() if not future.done()]
+        return [
+            self.open[key][0] if key in self.open else self.journal.records[key] for key in keys
+        ]
 
     def _hand_out(self) -> bool:
         """At idle: hand out the next recorded result; tell whether there was one."""
@@ -280,7 +287,9 @@ class AsyncReplay(Replay):
         tasks = []
         for index, given in enumerate(branches):
             self._path = f"{parent.path}p{parent.children}.{index}/"
-            tasks.append(asyncio.get_running_loop().create_task(_as_coroutine(given)))
+            # A coroutine is a task's own: in a wrapper that is cancelled at once it would never be awaited.
+            coroutine = given if iscoroutine(given) else _as_coroutine(given)
+            tasks.append(asyncio.get_running_loop().create_task(coroutine))
         results = await asyncio.gather(*tasks, return_exceptions=True)
         errors = []
         for task, result in zip(tasks, results, strict=True):
@@ -334,11 +343,13 @@ class AsyncReplay(Replay):
         left = [task for task in self._of_task if not task.done()]
         # Whoever awaits a task that the workflow has cancelled is right to catch a cancellation.
         self._forgiving = root.done() or self._cancelled or any(task.cancelling() for task in left)
+        # The root passes it on to what it awaits; a failing task group in its way does not.
+        told = left if root.done() else [root]
         for _ in range(GOODBYES):
-            for task in left if root.done() else [root]:
+            for task in told:
                 task.cancel()
             self._run(loop)
-            left = [task for task in self._of_task if not task.done()]
+            told = left = [task for task in self._of_task if not task.done()]
             if not left or loop.is_stuck:
                 break
         loop.close_generators()

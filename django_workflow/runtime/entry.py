@@ -37,7 +37,9 @@ def carry_by_request(claim: Claim, post: Callable[[Ticket], Answer]) -> None:
             claims.give_back(claim, due_in=timedelta(0))
             return
     if answer.outcome is not Outcome.OVER:
-        raise DeliveryTroubleError(answer.reason, survived=True)
+        # A stale one says nothing of the process in which the request was made before.
+        survived = answer.outcome is Outcome.TROUBLE
+        raise DeliveryTroubleError(answer.reason, survived=survived)
 
 
 def carry_request(workflow: Workflow[Any, Any], ticket: Ticket) -> Answer:

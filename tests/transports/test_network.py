@@ -207,11 +207,11 @@ def test_closed_transport_opens_again(live_server: Any, network: HttpTransport) 
 
 
 SERVERS = {
-    "gunicorn": ["gunicorn", "tests.doors.served:wsgi", "--workers=2", "--bind=fd://{fd}"],
+    "gunicorn": ["gunicorn", "tests.doors.served:wsgi", "--workers=2", "--log-level=warning", "--bind=fd://{fd}"],
     "gunicorn with threads": [
-        "gunicorn", "tests.doors.served:wsgi", "--workers=2", "--threads=2", "--bind=fd://{fd}",
+        "gunicorn", "tests.doors.served:wsgi", "--workers=2", "--threads=2", "--log-level=warning", "--bind=fd://{fd}",
     ],
-    "uvicorn": ["uvicorn", "tests.doors.served:asgi", "--workers=2", "--fd={fd}"],
+    "uvicorn": ["uvicorn", "tests.doors.served:asgi", "--workers=2", "--log-level=warning", "--fd={fd}"],
 }  # fmt: skip
 
 

@@ -98,8 +98,8 @@ def multiply(model: type[Model], **changed: str) -> None:
     table = model._meta.db_table
     with connection.cursor() as cursor:
         cursor.execute(
-            f"INSERT INTO {table} ({', '.join([*names, *changed])}) "
-            f"SELECT {', '.join([*names, *changed.values()])} FROM {table}, generate_series(1, {RUNS}) i"  # noqa: S608
+            f"INSERT INTO {table} ({', '.join([*names, *changed])}) "  # noqa: S608
+            f"SELECT {', '.join([*names, *changed.values()])} FROM {table}, generate_series(1, {RUNS}) i"
         )
 
 

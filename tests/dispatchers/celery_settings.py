@@ -26,3 +26,7 @@ LOGGING = {
     "handlers": {"console": {"class": "logging.StreamHandler"}},
     "root": {"handlers": ["console"], "level": "INFO"},
 }
+
+if "WORKER_NO_APP" not in os.environ:
+    # As a project's __init__ does it, so that every process has the app.
+    from tests.dispatchers.celery_app import app as celery_app  # noqa: F401

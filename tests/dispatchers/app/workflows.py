@@ -1,7 +1,8 @@
-"""Workflows for worker processes: they leave traces in files, and can be held at a point until a file says go."""
+"""Workflows for worker processes: they leave traces in files, and can be held at a point until a file is removed."""
 
 from __future__ import annotations
 
+import importlib
 import os
 import time
 from pathlib import Path
@@ -10,48 +11,45 @@ from typing import Any
 from django_workflow.core.context import WorkflowContext
 from django_workflow.core.workflow import workflow
 
+# A module that a test changes, for the reloader to see.
+if "WORKER_WATCHED" in os.environ:
+    importlib.import_module(os.environ["WORKER_WATCHED"])
+
 
 def trace_folder() -> Path:
     return Path(os.environ["WORKER_TRACES"])
 
 
-def leave_trace(run_id: str, step: str) -> None:
-    """Append a line with this process's id: each line is one execution of the body."""
-    with (trace_folder() / f"{run_id}.{step}").open("a") as file:
+def pass_point(run_id: str, point: str) -> None:
+    """Leave a line with this process's id, and wait for as long as ``hold.<point>`` is there."""
+    with (trace_folder() / f"{run_id}.{point}").open("a") as file:
         file.write(f"{os.getpid()}\n")
-
-
-def hold(run_id: str, step: str) -> None:
-    """Wait for as long as the file ``hold.<step>`` is there."""
-    gate = trace_folder() / f"hold.{step}"
+    gate = trace_folder() / f"hold.{point}"
     while gate.exists():
-        time.sleep(0.005)  # another process holds the other end
+        time.sleep(0.005)  # the test's process holds the other end
 
 
 def body(run_id: str, step: str) -> str:
-    leave_trace(run_id, step)
-    hold(run_id, step)
-    leave_trace(run_id, f"{step}.end")
+    pass_point(run_id, f"in.{step}")
     return step
 
 
-@workflow(name="three_steps")
+@workflow(name="worked_three_steps")
 def three_steps(ctx: WorkflowContext[Any]) -> list[str]:
-    return [ctx.run(step, body, ctx.workflow_run_id, step) for step in ("one", "two", "three")]
+    results = []
+    for step in ("one", "two", "three"):
+        pass_point(ctx.workflow_run_id, f"before.{step}")
+        results.append(ctx.run(step, body, ctx.workflow_run_id, step))
+    pass_point(ctx.workflow_run_id, "after.three")
+    return results
 
 
-@workflow(name="sleeper")
+@workflow(name="worked_sleeper")
 def sleeper(ctx: WorkflowContext[Any]) -> float:
-    ctx.sleep("nap", ctx.request_payload["seconds"])
+    ctx.sleep("nap", ctx.request_payload)
     return ctx.run("awake", time.time)
 
 
-@workflow(name="quick")
-def quick(ctx: WorkflowContext[Any]) -> str:
+@workflow(name="worked_once")
+def once(ctx: WorkflowContext[Any]) -> str:
     return ctx.run("only", body, ctx.workflow_run_id, "only")
-
-
-@workflow(name="slow")
-def slow(ctx: WorkflowContext[Any]) -> str:
-    ctx.run("slow", time.sleep, ctx.request_payload["seconds"])
-    return "done"

@@ -146,7 +146,7 @@ def _step_line(step: Any, attempts: Iterable[AttemptLine]) -> StepLine:
         step=step,
         result=shown(step.result_head, step.result_length),
         failure=step.failure,
-        took=took(step.started_at, step.finished_at),
+        took=took(step.started_at or step.created_at, step.finished_at),
         attempts=list(attempts),
     )
 

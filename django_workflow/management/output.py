@@ -139,7 +139,8 @@ def run_row(run: Run) -> tuple[str, ...]:
 
 def step_row(step: Step, attempts: Sequence[Attempt]) -> tuple[str, ...]:
     """Return the step's cells under ``STEP_COLUMNS``."""
-    duration = step.finished_at - step.started_at if step.started_at and step.finished_at else None
+    begun = step.started_at or step.created_at
+    duration = step.finished_at - begun if step.finished_at else None
     tries = step.attempts or len(attempts)
     return (step.key, step.kind, step.status, str(tries or ""), took(duration), _what(step))
 

@@ -239,7 +239,9 @@ class Run(RunHandle, models.Model):
         if trouble:
             return trouble
         if self.status == types.RunStatus.PENDING:
-            due_at = next((d.due_at for d in self.deliveries.all() if d.due_at and not d.leased_by), None)
+            due_at = next(
+                (d.due_at for d in self.deliveries.all() if d.due_at and not d.leased_by), None
+            )
             return f"due at {due_at:%Y-%m-%d %H:%M:%S} UTC" if due_at else ""
         failure = self.failure
         if failure is not None and self.status in types.DEAD_LETTER:

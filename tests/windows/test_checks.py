@@ -206,12 +206,12 @@ def test_http_with_connections_that_are_kept_is_fine(
     assert "W004" not in found()
 
 
-@override_settings(CELERY_BROKER_URL="redis://127.0.0.1/0")
+@override_settings(WORKFLOW={}, CELERY_BROKER_URL="redis://127.0.0.1/0")
 def test_celery_that_closes_connections_is_a_warning() -> None:
     assert "CELERY_DB_REUSE_MAX" in found()["W005"].msg
 
 
-@override_settings(CELERY_BROKER_URL="redis://127.0.0.1/0", CELERY_DB_REUSE_MAX=1000)
+@override_settings(WORKFLOW={}, CELERY_BROKER_URL="redis://127.0.0.1/0", CELERY_DB_REUSE_MAX=1000)
 def test_celery_that_keeps_connections_is_fine() -> None:
     assert found() == {}
 
@@ -228,7 +228,7 @@ def test_signing_keys_stand_in_for_a_weak_secret() -> None:
     assert "W006" not in found(deploy=True)
 
 
-@override_settings(CELERY_BROKER_URL="memory://", CELERY_DB_REUSE_MAX=1000)
+@override_settings(WORKFLOW={}, CELERY_BROKER_URL="memory://", CELERY_DB_REUSE_MAX=1000)
 def test_a_broker_in_memory_is_told_at_deployment() -> None:
     assert list(found(deploy=True)) == ["W007"]
 

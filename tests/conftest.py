@@ -18,6 +18,9 @@ ROOT = Path(__file__).resolve().parent.parent
 settings.register_profile("suite", deadline=None, print_blob=True)
 settings.load_profile("suite")
 
+# The cases are no test modules, but say what has to be.
+pytest.register_assert_rewrite("tests.cases")
+
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out what belongs to another database; a run on each makes the suite whole."""

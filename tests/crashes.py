@@ -1,13 +1,13 @@
 """Deaths at every write: a sandbox whose process dies before or after the n-th statement that writes.
 
-Counted are the statements sent while deliveries are carried out, those of step bodies among them, and the end of each
-outermost transaction. A death by exception must look to the database like a real one, so from then on the dead
+Counted are the statements sent while deliveries are carried out, those of step bodies among them, and the commit of
+each outermost transaction. A death by exception must look to the database like a real one, so from then on the dead
 sends no statement and runs no body, whatever ``finally`` and ``with`` blocks the exception passes on its way up.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal
 
@@ -15,6 +15,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 from django_workflow.store.sql import connection
 from django_workflow.testing import WorkflowSandbox
+from tests.cases.child import KILLED, Plan, run_child
 from tests.cases.ledger import ledger
 
 When = Literal["before", "after"]
@@ -47,10 +48,14 @@ class CrashPoint:
     def watching(self) -> Iterator[None]:
         """Count what is written within; who has died comes to life again afterwards."""
         ledger.refuse = self.refuse_the_dead
+        of: Any = connection()
+        commit = of.commit
+        of.commit = lambda: self._step(commit)
         try:
-            with connection().execute_wrapper(self):
+            with of.execute_wrapper(self):
                 yield
         finally:
+            del of.commit
             self.is_dead = False
 
     def refuse_the_dead(self) -> None:
@@ -63,11 +68,16 @@ class CrashPoint:
             raise SimulatedCrash
         if not text.startswith(WRITES) and not self._ends_a_transaction(context, text):
             return execute(sql, params, many, context)
+        # Dying before a RELEASE would leave what it ends in the test's transaction, as if committed.
+        may_be_before = not text.startswith(UNWINDING)
+        return self._step(lambda: execute(sql, params, many, context), before=may_be_before)
+
+    def _step(self, write: Callable[[], Any], *, before: bool = True) -> Any:
         self.writes += 1
         is_here = self.writes == self.at
-        if is_here and self.when == "before" and not text.startswith(UNWINDING):
+        if is_here and self.when == "before" and before:
             self._crash()
-        result = execute(sql, params, many, context)
+        result = write()
         if is_here and not self.is_dead:
             self._crash()
         return result
@@ -99,3 +109,32 @@ class CrashingSandbox(WorkflowSandbox):
             except SimulatedCrash:
                 self.crashes += 1
             self._bury()
+
+
+class DyingSandbox(CrashingSandbox):
+    """Lets child processes drive first, which are killed; what they leave is carried on in this one."""
+
+    def __init__(
+        self, case: str, points: Sequence[tuple[int, When]], env: Mapping[str, str], **options: Any
+    ) -> None:
+        super().__init__(CrashPoint(), **options)
+        self._case = case
+        self._points = list(points)
+        self._env = env
+
+    def _drive(self) -> None:
+        while self._points and self._deliveries().due(self.now).exists():
+            at, when = self._points.pop(0)
+            plan = Plan(
+                case=self._case,
+                run_ids=sorted(self.run_ids),
+                now=self.now.isoformat(),
+                worker=self._worker,
+                at=at,
+                when=when,
+            )
+            status = run_child(plan, self._env)
+            assert status in (0, KILLED)
+            self.crashes += status == KILLED
+            self._bury()
+        super()._drive()

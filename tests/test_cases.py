@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from tests.cases.stage import names, perform, rolled_back
-from tests.crashes import CrashPoint, When
+from django_workflow.models import Run
+from tests.app.models import Note
+from tests.cases.ledger import PATH, ledger
+from tests.cases.stage import NOW, names, names_for_children, perform, perform_in, rolled_back
+from tests.crashes import CrashPoint, DyingSandbox, When
 from tests.transports.wsgi import DjangoTransport
 
 CASES = pytest.mark.parametrize("case", names())
@@ -41,6 +46,32 @@ def test_case_with_a_crash_at_each_write(case: str, colour: str, when: When) -> 
     found = [perform_rolled_back(case, colour, CrashPoint(at, when)) for at in points(counting)]
 
     assert found == [undisturbed] * counting.writes
+
+
+@pytest.mark.serial
+@pytest.mark.parametrize(
+    ("case", "place"), [(case, place) for place, case in enumerate(names_for_children())]
+)
+def test_case_whose_processes_are_killed(
+    case: str,
+    place: int,
+    child_env: dict[str, str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    path = tmp_path / "ledger"
+    monkeypatch.setattr(ledger, "path", path)
+    colour = ("sync", "asynchronous")[place % 2]
+    undisturbed = perform(case, colour, "inline")
+    Run.objects.all().delete()
+    Note.objects.all().delete()
+    points: list[tuple[int, When]] = [(1 + place % 4, "before"), (2 + place % 5, "after")]
+    box = DyingSandbox(case, points, {**child_env, PATH: str(path)}, now=NOW, steps_per_pass=None)
+
+    found = perform_in(box, case, colour)
+
+    assert found == undisturbed
+    assert box.crashes >= 1
 
 
 def points(counted: CrashPoint) -> range:

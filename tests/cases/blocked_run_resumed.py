@@ -8,6 +8,9 @@ from django_workflow import AsyncWorkflowContext, WorkflowContext, workflow
 from tests.cases.bodies import mark
 from tests.cases.stage import Stage
 
+#: The play changes code, time or luck in its own process.
+IN_ONE_PROCESS = True
+
 
 @workflow(name="blocked_run_resumed")
 def sync(ctx: WorkflowContext[Any]) -> str:

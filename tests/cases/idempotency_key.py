@@ -15,23 +15,27 @@ from tests.app.models import Note
 from tests.cases.ledger import ledger
 from tests.cases.stage import Stage
 
+#: The play changes code, time or luck in its own process.
+IN_ONE_PROCESS = True
 
-def tell_key(first: str) -> str:
+
+def tell_key() -> None:
     step = current_step()
     ledger.write(f"{step.workflow_run_id} {step.idempotency_key}")
     if not Note.objects.filter(text="mended").exists():
         raise ValueError("Not yet.")
-    return step.idempotency_key
 
 
 @workflow(name="idempotency_key", retries=1, retry_delay="1m")
-def sync(ctx: WorkflowContext[Any]) -> list[str]:
-    return [ctx.run("key", tell_key, "a"), ctx.run("key", tell_key, "b")]
+def sync(ctx: WorkflowContext[Any]) -> None:
+    ctx.run("key", tell_key)
+    ctx.run("key", tell_key)
 
 
 @workflow(name="idempotency_key.async", retries=1, retry_delay="1m")
-async def asynchronous(ctx: AsyncWorkflowContext[Any]) -> list[str]:
-    return [await ctx.run("key", tell_key, "a"), await ctx.run("key", tell_key, "b")]
+async def asynchronous(ctx: AsyncWorkflowContext[Any]) -> None:
+    await ctx.run("key", tell_key)
+    await ctx.run("key", tell_key)
 
 
 def play(stage: Stage) -> None:
@@ -45,8 +49,8 @@ def play(stage: Stage) -> None:
     Note.objects.create(text="mended")
     run.resume()
     again = run.restart()
-    assert keys_of(run) == set(run.result)
-    assert keys_of(again) == set(again.result)
+    assert (run.status, again.status) == ("completed", "completed")
+    assert len(keys_of(run)) == len(keys_of(again)) == 2
     assert len(keys_of(run) | keys_of(again)) == 4
 
 

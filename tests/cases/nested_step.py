@@ -27,6 +27,6 @@ def play(stage: Stage) -> None:
 
     assert run.status == "failed"
     assert run.failure.error_class.endswith(".MisplacedStepError")
-    assert 'Step "inner" was asked for inside the body of step "outer"' in run.failure.message
+    assert '"inner" was asked for inside the body of step "outer"' in run.failure.message
     assert stage.box.steps(run) == ["outer"]
     stage.ran("inner", 0)

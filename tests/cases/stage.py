@@ -28,12 +28,17 @@ from tests.cases.ledger import ledger
 from tests.crashes import CrashingSandbox, CrashPoint
 
 NOW = datetime(2030, 6, 1, 12, tzinfo=UTC)
-FRAME = frozenset({"bodies", "ledger", "stage"})
+FRAME = frozenset({"bodies", "child", "ledger", "stage"})
 
 
 def names() -> list[str]:
     """Return the names of all cases."""
     return [found.name for found in iter_modules(package.__path__) if found.name not in FRAME]
+
+
+def names_for_children() -> list[str]:
+    """Return the names of the cases whose runs any process can drive."""
+    return [name for name in names() if not getattr(case_of(name), "IN_ONE_PROCESS", False)]
 
 
 def case_of(name: str) -> ModuleType:
@@ -118,6 +123,10 @@ class Stage:
         most = times + self.box.crashes if times else 0
         assert times <= found <= most, f"{body} ran {found} times, not {times} to {most}"
 
+    def ran_at_most(self, body: str, times: int) -> None:
+        """Say that a body ran at least once, and so often where a death that the play asks for is met."""
+        assert 1 <= ledger.read().count(body) <= times + self.box.crashes
+
     def ran_in_order(self, *bodies: str) -> None:
         """Say in which order bodies ran, each for the first time, and that no others did."""
         assert list(dict.fromkeys(ledger.read())) == list(bodies)
@@ -142,8 +151,12 @@ def box_for(mode: str, point: CrashPoint) -> CrashingSandbox:
 
 def perform(case: str, colour: str, mode: str, point: CrashPoint | None = None) -> list[Any]:
     """Play a case and return what its runs have become."""
+    return perform_in(box_for(mode, point or CrashPoint()), case, colour)
+
+
+def perform_in(box: CrashingSandbox, case: str, colour: str) -> list[Any]:
+    """Play a case in this box, and return what its runs have become."""
     ledger.clear()
-    box = box_for(mode, point or CrashPoint())
     stage = Stage(case, colour, box)
     try:
         with box:

@@ -44,6 +44,6 @@ def play(stage: Stage) -> None:
     stage.box.advance("1m")
 
     assert run.refresh().result == ["slow", 2]
-    assert list(run.attempts.values_list("outcome", flat=True)) == ["timed_out", "timed_out"]
+    assert run.attempts.filter(outcome="timed_out").count() == 2
     stage.ran("slow", 2)
     stage.ran("slow was cancelled", 2)

@@ -13,6 +13,9 @@ from django_workflow import (
 from tests.cases.bodies import mark
 from tests.cases.stage import Stage, current_box, outcomes
 
+#: The play changes code, time or luck in its own process.
+IN_ONE_PROCESS = True
+
 
 def slow(name: str) -> int:
     """Take ten virtual minutes at the first attempt."""

@@ -119,7 +119,7 @@ class Site:
         chosen = {"LEASE": 60, "SWEEP_INTERVAL": 60, **(settings or {})}
         dev = self.start(
             "manage.py", "workflow_dev", "0", *options,
-            WORKER_DEBUG="1", WORKER_WORKFLOW=json.dumps(chosen), **env,
+            **{"WORKER_DEBUG": "1", "WORKER_WORKFLOW": json.dumps(chosen), **env},
         )  # fmt: skip
         dev.says("CONTROL-C")
         return dev

@@ -1,0 +1,449 @@
+"""Passes that meet: workers, re-entries, zombies and verbs around one run. One executes, and nothing is lost."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from functools import partial
+from threading import Barrier, Lock
+from typing import Any
+
+import pytest
+from django.test import override_settings
+
+from django_workflow import WorkflowContext, workflow
+from django_workflow.models import Attempt, Delivery, Run, Step
+from django_workflow.runtime.worker import drain
+from django_workflow.store import claims, runs
+from tests.app.models import Note
+from tests.concurrency.together import (
+    PATIENCE_SECONDS,
+    Gate,
+    Threads,
+    eventually,
+    expire_leases,
+    reenter,
+)
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+class Bodies:
+    """Counts bodies by name, and lets a test hold some of them."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self.calls: Counter[str] = Counter()
+        self.during: dict[str, Callable[[], object]] = {}
+
+    def __call__(self, name: str) -> int:
+        with self._lock:
+            self.calls[name] += 1
+            count = self.calls[name]
+        self.during.get(name, lambda: None)()
+        return count
+
+
+bodies = Bodies()
+
+
+@pytest.fixture(autouse=True)
+def fresh_bodies() -> Iterator[None]:
+    bodies.calls.clear()
+    bodies.during.clear()
+    with override_settings(WORKFLOW={"LEASE": "30s"}):
+        yield
+
+
+@workflow(name="passes_two_steps", retry_delay=0)
+def two_steps(ctx: WorkflowContext[Any]) -> list[int]:
+    return [ctx.run("a", bodies, "a"), ctx.run("b", bodies, "b")]
+
+
+@workflow(name="passes_fan_out")
+def fan_and_join(ctx: WorkflowContext[Any]) -> list[int]:
+    def branch(name: str) -> int:
+        ctx.run("first", bodies, f"{name}1")
+        return ctx.run("second", bodies, f"{name}2")
+
+    ctx.parallel(lambda: branch("a"), lambda: branch("b"), lambda: branch("c"))
+    bodies.during.get("between", lambda: None)()
+    return [ctx.run("join", bodies, "join")]
+
+
+@workflow(name="passes_fifty")
+def fifty(ctx: WorkflowContext[Any]) -> int:
+    ctx.parallel(*[partial(ctx.run, "part", bodies, f"part{index}") for index in range(50)])
+    return ctx.run("join", bodies, "join")
+
+
+@workflow(name="passes_code")
+def with_code(ctx: WorkflowContext[Any]) -> int:
+    ctx.parallel(lambda: ctx.run("a", bodies, "a"), lambda: ctx.run("b", bodies, "b"))
+    bodies.during.get("between", lambda: None)()
+    return ctx.run("c", bodies, "c")
+
+
+@workflow(name="passes_note")
+def with_note(ctx: WorkflowContext[Any]) -> int:
+    def body() -> int:
+        note = Note.objects.create(text="from the atomic step")
+        bodies("note")
+        return note.pk
+
+    return ctx.atomic("note", body)
+
+
+def finished(run: Any) -> Run:
+    """Work off what is left, and return the run as it ended."""
+    drain()
+    run.refresh()
+    assert run.status == "completed", (run.status, run.reason, list(Delivery.objects.values()))
+    assert not Run.objects.stuck().exists()
+    return run  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("time", range(5))
+def test_two_workers_and_a_reentry_race_for_a_single_step(time: int, crew: Threads) -> None:
+    run = two_steps.trigger()
+    [claim] = claims.claim("worker", 1)
+
+    entered = crew.together(partial(reenter, claim), partial(reenter, claim), drain, drain)
+
+    assert entered[:2].count(True) == 1
+    assert finished(run).result == [1, 1]
+    assert bodies.calls == {"a": 1, "b": 1}
+
+
+@pytest.mark.parametrize("time", range(8))
+def test_two_workers_and_reentries_race_through_a_fan_out_and_its_joins(
+    time: int, crew: Threads
+) -> None:
+    run = fan_and_join.trigger()
+    crew.together(drain, drain, drain, drain)
+    # Whoever looked while another held the last delivery is gone: the sweep comes next.
+    crew.together(drain, drain)
+
+    assert finished(run).result == [1]
+    assert set(bodies.calls.values()) == {1}
+    assert len(bodies.calls) == 7
+
+
+@pytest.mark.parametrize("time", range(4))
+def test_reentries_race_for_the_deliveries_of_a_fan_out(time: int, crew: Threads) -> None:
+    run = fan_and_join.trigger()
+    reenter(claims.claim("worker", 1)[0])
+    held = claims.claim("worker", 8)
+
+    entered = crew.together(*[partial(reenter, claim) for claim in held * 2], drain)
+
+    assert entered[:-1].count(True) == len(held) == 3
+    assert finished(run).result == [1]
+    assert set(bodies.calls.values()) == {1}
+
+
+def test_both_last_branches_record_at_one_moment_and_the_join_is_made_once(crew: Threads) -> None:
+    run = fan_and_join.trigger()
+    drain(seconds=0)
+    drain(seconds=0)
+    drain(seconds=0)
+    meet = Barrier(3)
+    bodies.during |= {f"{name}2": partial(meet.wait, PATIENCE_SECONDS) for name in "abc"}
+
+    with override_settings(WORKFLOW={"CLAIM_BATCH": 1}):
+        crew.together(drain, drain, drain)
+
+    assert finished(run).result == [1]
+    assert set(bodies.calls.values()) == {1}
+
+
+@pytest.mark.parametrize("batch", [1, 8])
+def test_fifty_parallel_steps_by_four_threads_join_once(batch: int, crew: Threads) -> None:
+    run = fifty.trigger()
+
+    with override_settings(WORKFLOW={"CLAIM_BATCH": batch}):
+        drain(seconds=0)
+        crew.together(drain, drain, drain, drain)
+        crew.together(drain, drain)
+
+    assert finished(run).result == 1
+    assert len(bodies.calls) == 51
+    assert set(bodies.calls.values()) == {1}
+    assert Step.objects.count() == 51
+    assert not Attempt.objects.exists()
+
+
+def test_two_workers_race_between_a_pass_and_its_end(crew: Threads) -> None:
+    run = with_code.trigger()
+    gate = Gate()
+    bodies.during["between"] = gate.hold
+    first = crew.start(drain)
+    gate.await_arrival()
+
+    crew.together(drain, drain)
+    gate.open()
+    first.result(PATIENCE_SECONDS)
+
+    assert finished(run).result == 1
+    assert bodies.calls == {"a": 1, "b": 1, "c": 1}
+
+
+def test_record_between_the_journal_and_the_end_of_a_pass_is_not_lost(crew: Threads) -> None:
+    run = fan_and_join.trigger()
+    drain(seconds=0)
+    in_body, in_pass = Gate(), Gate()
+    bodies.during["a1"] = in_body.hold
+
+    with override_settings(WORKFLOW={"CLAIM_BATCH": 1}):
+        slow = crew.start(drain)
+        in_body.await_arrival()
+        drain()
+        # The turn waits for the slow body alone; one more pass is woken, and held after it has read the journal.
+        bodies.during["b2"] = in_pass.hold
+        runs.wake(run.id)
+        in_body.open()
+        slow.result(PATIENCE_SECONDS)
+        in_pass.open()
+
+    assert finished(run).result == [1]
+    assert set(bodies.calls.values()) == {1}
+
+
+@workflow(name="passes_wake")
+def woken(ctx: WorkflowContext[Any]) -> None:
+    bodies.during.get("pass", lambda: None)()
+    ctx.sleep("nap", "1h")
+
+
+def test_wake_between_the_journal_and_the_end_of_a_pass_is_not_lost(crew: Threads) -> None:
+    run = woken.trigger()
+    gate = Gate()
+    bodies.during["pass"] = gate.hold
+    with override_settings(WORKFLOW={"CLAIM_BATCH": 1}):
+        working = crew.start(partial(drain, seconds=0))
+        gate.await_arrival()
+        runs.wake(run.id)
+        gate.open()
+        working.result(PATIENCE_SECONDS)
+
+    [row] = Delivery.objects.all()
+    assert row.due_at is not None
+    assert row.due_at <= claims.now()
+
+
+def test_cancel_fences_the_body_under_way_and_keeps_its_result_aside(crew: Threads) -> None:
+    run = two_steps.trigger()
+    gate = Gate()
+    bodies.during["a"] = gate.hold
+    working = crew.start(drain)
+    gate.await_arrival()
+
+    run.cancel()
+    gate.open()
+    working.result(PATIENCE_SECONDS)
+
+    late = Attempt.objects.get()
+    assert (run.refresh().status, late.outcome, late.result_text) == ("cancelled", "late", "1")
+    assert bodies.calls == {"a": 1}
+    assert not Step.objects.filter(status="completed").exists()
+
+
+def test_failure_of_a_fenced_body_is_kept_aside(crew: Threads) -> None:
+    run = two_steps.trigger()
+    gate = Gate()
+
+    def fail() -> None:
+        gate.hold()
+        raise ValueError("too late")
+
+    bodies.during["a"] = fail
+    working = crew.start(drain)
+    gate.await_arrival()
+    run.cancel()
+    gate.open()
+    working.result(PATIENCE_SECONDS)
+
+    late = Attempt.objects.get()
+    assert late.outcome == "late"
+    assert late.failure is not None
+    assert late.failure.message == "too late"
+
+
+def test_pause_lets_the_body_under_way_record_and_begins_nothing_more(crew: Threads) -> None:
+    run = two_steps.trigger()
+    gate = Gate()
+    bodies.during["a"] = gate.hold
+    working = crew.start(drain)
+    gate.await_arrival()
+
+    run.pause()
+    gate.open()
+    working.result(PATIENCE_SECONDS)
+    drain()
+
+    assert (run.refresh().status, bodies.calls) == ("paused", {"a": 1})
+    assert Step.objects.get().status == "completed"
+    run.resume()
+    assert finished(run).result == [1, 1]
+
+
+def test_pause_and_resume_during_one_body_are_as_if_nothing_had_been(crew: Threads) -> None:
+    run = two_steps.trigger()
+    gate = Gate()
+    bodies.during["a"] = gate.hold
+    working = crew.start(drain)
+    gate.await_arrival()
+
+    run.pause()
+    run.resume()
+    gate.open()
+    working.result(PATIENCE_SECONDS)
+
+    assert finished(run).result == [1, 1]
+    assert bodies.calls == {"a": 1, "b": 1}
+
+
+def test_run_paused_while_its_fan_out_is_out_goes_on_when_it_is_resumed(crew: Threads) -> None:
+    run = fan_and_join.trigger()
+    drain(seconds=0)
+    gate = Gate()
+    bodies.during["a1"] = gate.hold
+    with override_settings(WORKFLOW={"CLAIM_BATCH": 1}):
+        working = crew.start(drain)
+        gate.await_arrival()
+        run.pause()
+        gate.open()
+        working.result(PATIENCE_SECONDS)
+    drain()
+
+    assert (run.refresh().status, bodies.calls) == ("paused", {"a1": 1})
+    run.resume()
+    assert finished(run).result == [1]
+    assert set(bodies.calls.values()) == {1}
+
+
+def test_paused_run_whose_fan_out_is_out_can_be_cancelled(crew: Threads) -> None:
+    run = fan_and_join.trigger()
+    drain(seconds=0)
+    run.pause()
+
+    run.cancel()
+    drain()
+
+    assert run.refresh().status == "cancelled"
+    assert not Delivery.objects.exists()
+
+
+def test_zombie_is_fenced_and_its_result_kept_aside(crew: Threads) -> None:
+    run = two_steps.trigger()
+    gate = Gate()
+    bodies.during["a"] = gate.hold
+    zombie = crew.start(drain)
+    gate.await_arrival()
+    expire_leases(run.id)
+    del bodies.during["a"]
+
+    assert finished(run).result == [2, 1]
+    gate.open()
+    zombie.result(PATIENCE_SECONDS)
+
+    late = Attempt.objects.get()
+    assert (late.step_key, late.outcome, late.result_text) == ("a", "late", "1")
+    assert run.refresh().result == [2, 1]
+    assert bodies.calls == {"a": 2, "b": 1}
+
+
+def test_zombie_of_a_step_delivery_is_fenced(crew: Threads) -> None:
+    run = fan_and_join.trigger()
+    drain(seconds=0)
+    gate = Gate()
+    bodies.during["a1"] = gate.hold
+    with override_settings(WORKFLOW={"CLAIM_BATCH": 1}):
+        zombie = crew.start(drain)
+        gate.await_arrival()
+        expire_leases(run.id)
+        del bodies.during["a1"]
+        assert finished(run).result == [1]
+        gate.open()
+        zombie.result(PATIENCE_SECONDS)
+
+    assert Attempt.objects.get().outcome == "late"
+    assert bodies.calls["a1"] == 2
+    assert bodies.calls["join"] == 1
+
+
+def test_zombie_that_wakes_before_anybody_has_recorded_is_fenced_all_the_same(
+    crew: Threads,
+) -> None:
+    run = two_steps.trigger()
+    first, second = Gate(), Gate()
+    bodies.during["a"] = first.hold
+    zombie = crew.start(drain)
+    first.await_arrival()
+    expire_leases(run.id)
+    bodies.during["a"] = second.hold
+    successor = crew.start(drain)
+    second.await_arrival()
+
+    first.open()
+    zombie.result(PATIENCE_SECONDS)
+    assert not Step.objects.filter(status="completed").exists()
+    second.open()
+    successor.result(PATIENCE_SECONDS)
+
+    assert finished(run).result == [2, 1]
+
+
+def test_atomic_step_under_a_stale_token_takes_its_writes_back() -> None:
+    run = with_note.trigger()
+    # Somebody has taken the delivery over while the body was at work.
+    bodies.during["note"] = lambda: Delivery.objects.update(token=99)
+    drain()
+    late = Attempt.objects.get()
+
+    assert (late.outcome, Note.objects.count()) == ("late", 0)
+
+    bodies.during.clear()
+    expire_leases(run.id)
+    finished(run)
+    assert Note.objects.count() == 1
+
+
+@pytest.mark.pg_only
+def test_atomic_zombie_takes_its_writes_back(crew: Threads) -> None:
+    run = with_note.trigger()
+    gate = Gate()
+    bodies.during["note"] = gate.hold
+    zombie = crew.start(drain)
+    gate.await_arrival()
+    expire_leases(run.id)
+    del bodies.during["note"]
+
+    finished(run)
+    gate.open()
+    zombie.result(PATIENCE_SECONDS)
+
+    assert Note.objects.count() == 1
+    assert bodies.calls == {"note": 2}
+
+
+def test_claims_behind_a_slow_body_are_handed_on(crew: Threads) -> None:
+    slow = two_steps.trigger()
+    others = two_steps.trigger_many([None, None])
+    Delivery.objects.exclude(run=slow.id).update(due_at=claims.now())
+    gate = Gate()
+    bodies.during["a"] = gate.hold
+    working = crew.start(drain)
+    gate.await_arrival()
+    bodies.during.clear()
+
+    eventually(lambda: Delivery.objects.exclude(leased_by="").count() == 1)
+    drain()
+
+    assert [run.refresh().status for run in others] == ["completed", "completed"]
+    assert slow.refresh().status == "running"
+    gate.open()
+    working.result(PATIENCE_SECONDS)
+    finished(slow)
+    assert bodies.calls == {"a": 3, "b": 3}
+    assert not Attempt.objects.exists()

@@ -219,7 +219,7 @@ class _Entry:
             # Others may have recorded between what was loaded and what this entry added: those are asked for again.
             known = max(loaded, self.claim.wakes) if self.claim.is_turn else loaded
             self.journal.watermark = min(self.journal.watermark, known)
-            journals.keep(self.journal)
+            journals.keep(self.journal, self.claim)
         return end
 
     def _is_done_already(self) -> bool:

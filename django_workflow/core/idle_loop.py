@@ -117,7 +117,7 @@ class IdleLoop(asyncio.SelectorEventLoop):
         """
         if delay > LONGEST_TIMER_SECONDS:
             raise InvalidOptionError(
-                f"A timer of {delay:g} s was set in a workflow function, where it would be lost with the process "
+                f"A timer of {round(delay, 2):g} s was set in a workflow function, where it would be lost with the process "
                 'and hold a worker. Use `await ctx.sleep("name", duration)`.'
             )
         return super().call_later(delay, callback, *args, context=context)

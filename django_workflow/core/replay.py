@@ -224,7 +224,7 @@ class Replay:
             raise faults.unusable_name(name, kind.kind, run_id=self.run_id)
         return str.__str__(name)
 
-    def check_arguments(self, step: Step, record: Record) -> None:
+    def check_arguments(self, step: Step, record: Record, *, stacklevel: int) -> None:
         """Warn when a step is asked for with other arguments than the recorded ones, which win."""
         asked = codec.dumps(step.arguments(), what="arguments")
         if asked == record.arguments_text:
@@ -233,8 +233,7 @@ class Replay:
         if self.strict_arguments:
             raise drift
         try:
-            # The line of the verb: this frame, meet() and the context's method stand before it.
-            warn(ArgumentDrift(str(drift)), stacklevel=4)
+            warn(ArgumentDrift(str(drift)), stacklevel=stacklevel)
         except ArgumentDrift:
             # Warnings are errors here, and the engine's verdicts are none of the user code's business.
             raise drift from None
@@ -393,7 +392,8 @@ class SyncReplay(Replay):
                 step = self.build(branch, kind, name, key, options, fields)
             else:
                 if kind.compares:
-                    self.check_arguments(kind(key, name, branch.path, options, *fields), record)
+                    step = kind(key, name, branch.path, options, *fields)
+                    self.check_arguments(step, record, stacklevel=4)
                 if record.sequence is not None:
                     return self.value(branch, record)
                 step = kind(key, name, branch.path, options, *fields)

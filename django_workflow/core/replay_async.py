@@ -11,9 +11,10 @@ any more just waits for that.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Generator
 from datetime import datetime
 from inspect import iscoroutine
+from types import coroutine
 from typing import Any, NoReturn
 
 from django_workflow.core import faults
@@ -56,6 +57,8 @@ class AsyncReplay(Replay):
         self._ending = False
         # Whether catching the cancellation at the pass's end is the workflow's good right.
         self._forgiving = False
+        # A task that catches whatever it is sent would ask on and on while its coroutine is closed at last.
+        self._is_stubborn = False
 
     def _outcome(self, function: Callable[[], Any]) -> Outcome:
         loop = self._loop = idle_loop()
@@ -215,6 +218,8 @@ class AsyncReplay(Replay):
         self, kind: type[Step], name: str, options: StepOptions, fields: tuple[Any, ...]
     ) -> Any:
         """Return the recorded value of the step, or wait for the pass to execute it or to end."""
+        if self._is_stubborn:
+            await _yielded()
         branch = self.enter(name)
         if self._is_over or self._loop is None:
             return await self._wait_for_the_end()
@@ -256,7 +261,7 @@ class AsyncReplay(Replay):
         if kind.compares or record.sequence is None:
             step = kind(key, name, branch.path, options, *fields)
             if kind.compares:
-                self.check_arguments(step, record)
+                self.check_arguments(step, record, stacklevel=5)
             if record.sequence is None:
                 self.open[key] = (step, record)
         branch.meet(key)
@@ -288,15 +293,15 @@ class AsyncReplay(Replay):
         for index, given in enumerate(branches):
             self._path = f"{parent.path}p{parent.children}.{index}/"
             # A coroutine is a task's own: in a wrapper that is cancelled at once it would never be awaited.
-            coroutine = given if iscoroutine(given) else _as_coroutine(given)
-            tasks.append(asyncio.get_running_loop().create_task(coroutine))
+            branch = given if iscoroutine(given) else _as_coroutine(given)
+            tasks.append(asyncio.get_running_loop().create_task(branch))
         results = await asyncio.gather(*tasks, return_exceptions=True)
         errors = []
         for task, result in zip(tasks, results, strict=True):
-            branch = self._of_task[task]
-            parent.sequence = max(parent.sequence, branch.sequence)
+            sequence = self._of_task[task].sequence
+            parent.sequence = max(parent.sequence, sequence)
             if isinstance(result, Exception | SystemExit):
-                errors.append((branch.sequence, result))
+                errors.append((sequence, result))
             elif isinstance(result, BaseException):
                 raise result
         if errors and not return_errors:
@@ -353,6 +358,7 @@ class AsyncReplay(Replay):
             if not left or loop.is_stuck:
                 break
         loop.close_generators()
+        self._is_stubborn = bool(left)
         for task in self._of_task:
             if not task.done():
                 task._log_destroy_pending = False  # type: ignore[attr-defined]
@@ -381,6 +387,12 @@ def _is_cancellation(error: BaseException) -> bool:
     if isinstance(error, BaseExceptionGroup):
         return all(_is_cancellation(part) for part in error.exceptions)
     return isinstance(error, asyncio.CancelledError)
+
+
+@coroutine
+def _yielded() -> Generator[None, None, None]:
+    # What yields while it is closed is left by Python then and there.
+    yield
 
 
 async def _as_coroutine(given: Callable[[], Awaitable[Any]] | Awaitable[Any]) -> Any:

@@ -104,18 +104,23 @@ class WatchThread(SweepThread):
     def __init__(self, prepare: Callable[[], object] | None = None) -> None:
         super().__init__(prepare)
         self._mark: int | None = None
+        self._due = 0
         self._told_at = 0.0
 
     def _look(self) -> None:
         mark = sweeper.change_mark()
-        still = mark is not None and mark == self._mark
-        if still and (self._due_at is None or monotonic() < self._due_at):
+        has_come = self._due_at is not None and monotonic() >= self._due_at
+        if mark is not None and mark == self._mark and not self._due and not has_come:
             return
         self._mark = mark
+        last, self._due = self._due, sweeper.count_due()
         if monotonic() - self._told_at >= self.again_seconds:
-            if sweeper.wake_workers():
-                self._told_at = monotonic()
+            self._tell(self._due)
         else:
-            # Too early to tell again: what has changed is looked at in the next turn.
-            self._mark = None
+            self._tell(self._due - last)
         super()._look()
+
+    def _tell(self, due: int) -> None:
+        if due > 0:
+            sweeper.wake_workers(due)
+            self._told_at = monotonic()

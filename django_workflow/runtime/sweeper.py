@@ -27,16 +27,20 @@ def sweep(*, force: bool = False, interval: timedelta | None = None) -> int:
     """
     if not force and not claims.take_sweep(worker_name(), interval or settings().SWEEP_INTERVAL):
         return 0
-    return wake_workers()
-
-
-def wake_workers() -> int:
-    """Wake as many workers as there are batches of due deliveries; return how many deliveries were found."""
-    batch = settings().CLAIM_BATCH
-    due = claims.count_due(batch * MOST_HINTS)
-    if due:
-        hint(-(-due // batch))
+    due = count_due()
+    wake_workers(due)
     return due
+
+
+def count_due() -> int:
+    """Return how many deliveries are due, counting no further than matters."""
+    return claims.count_due(settings().CLAIM_BATCH * MOST_HINTS)
+
+
+def wake_workers(due: int) -> None:
+    """Wake as many workers as there are batches in so many due deliveries."""
+    if due > 0:
+        hint(-(-due // settings().CLAIM_BATCH))
 
 
 def seconds_to_next_due() -> float | None:

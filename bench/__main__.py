@@ -22,7 +22,7 @@ GOALS = {
     "throughput-http": "≥ 800 steps/s",
     "latency": "p50 ≤ 12 ms",
     "latency-http": "p50 ≤ 30 ms",
-    "long": "≤ 1 ms a step; last tenth ≤ 1.2 × the first",
+    "long": "≤ 1 ms a step; last tenth at most 1.2 times the first",
     "long-http": "≤ 5 s in all; replay ≤ 20 µs per recorded step",
 }
 

@@ -149,7 +149,7 @@ def put_off(
     with transaction.atomic(using=settings().DATABASE), connection().cursor() as cursor:
         if claim.is_turn or not ends:
             cursor.execute(
-                f"UPDATE {DELIVERY} SET tries = 0, deaths = 0, begun = '', trouble = '' WHERE id = %s AND token = %s",
+                f"UPDATE {DELIVERY} SET tries = 1, deaths = 0, begun = '', trouble = '' WHERE id = %s AND token = %s",
                 (claim.delivery_id, claim.token),
             )
         else:

@@ -161,10 +161,13 @@ class Portable:
     def fence(
         self, cursor: Any, delivery_id: int, token: int, run_id: str, *, is_turn: bool
     ) -> int:
-        """Check the token, first of all, and return the new sequence number; 0 when it is stale."""
+        """Check the token, first of all, and return the new sequence number; 0 when it is stale.
+
+        The holder's own try goes on: if it dies now, the next one is the second.
+        """
         if is_turn:
             cursor.execute(
-                f"UPDATE {DELIVERY} SET wakes = wakes + 1, tries = 0, deaths = 0, begun = '', trouble = '' "
+                f"UPDATE {DELIVERY} SET wakes = wakes + 1, tries = 1, deaths = 0, begun = '', trouble = '' "
                 "WHERE id = %s AND token = %s",
                 (delivery_id, token),
             )
@@ -234,7 +237,7 @@ class Postgres(Portable):
         """Check the token, take the number, write the step and, for a step delivery, wake the turn: one statement."""
         if is_turn:
             gate = (
-                f"UPDATE {DELIVERY} SET wakes = wakes + 1, tries = 0, deaths = 0, begun = '', trouble = '' "
+                f"UPDATE {DELIVERY} SET wakes = wakes + 1, tries = 1, deaths = 0, begun = '', trouble = '' "
                 "WHERE id = %s AND token = %s RETURNING run_id, wakes"
             )
             values: tuple[Any, ...] = (delivery_id, token)

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from django_workflow.runtime.journals import journals
-from tests.concurrency.together import Threads, threads
+from tests.concurrency.together import Threads, bodies, threads
 
 
 @pytest.fixture
@@ -16,6 +16,7 @@ def crew() -> Iterator[Threads]:
 
 
 @pytest.fixture(autouse=True)
-def no_kept_journals() -> None:
+def fresh_process() -> None:
     """Begin as a process that has seen no run yet."""
     journals.clear()
+    bodies.clear()

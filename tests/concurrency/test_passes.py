@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterator
 from functools import partial
-from threading import Barrier, Lock
+from threading import Barrier
 from typing import Any
 
 import pytest
 from django.test import override_settings
 
 from django_workflow import WorkflowContext, workflow
-from django_workflow.models import Attempt, Delivery, Run, Step
+from django_workflow.models import Attempt, Delivery, Step
 from django_workflow.runtime.worker import drain
 from django_workflow.store import claims, runs
 from tests.app.models import Note
@@ -20,39 +18,14 @@ from tests.concurrency.together import (
     PATIENCE_SECONDS,
     Gate,
     Threads,
+    bodies,
     eventually,
     expire_leases,
+    finished,
     reenter,
 )
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-
-class Bodies:
-    """Counts bodies by name, and lets a test hold some of them."""
-
-    def __init__(self) -> None:
-        self._lock = Lock()
-        self.calls: Counter[str] = Counter()
-        self.during: dict[str, Callable[[], object]] = {}
-
-    def __call__(self, name: str) -> int:
-        with self._lock:
-            self.calls[name] += 1
-            count = self.calls[name]
-        self.during.get(name, lambda: None)()
-        return count
-
-
-bodies = Bodies()
-
-
-@pytest.fixture(autouse=True)
-def fresh_bodies() -> Iterator[None]:
-    bodies.calls.clear()
-    bodies.during.clear()
-    with override_settings(WORKFLOW={"LEASE": "30s"}):
-        yield
 
 
 @workflow(name="passes_two_steps", retry_delay=0)
@@ -67,7 +40,7 @@ def fan_and_join(ctx: WorkflowContext[Any]) -> list[int]:
         return ctx.run("second", bodies, f"{name}2")
 
     ctx.parallel(lambda: branch("a"), lambda: branch("b"), lambda: branch("c"))
-    bodies.during.get("between", lambda: None)()
+    bodies.meet("between")
     return [ctx.run("join", bodies, "join")]
 
 
@@ -80,7 +53,7 @@ def fifty(ctx: WorkflowContext[Any]) -> int:
 @workflow(name="passes_code")
 def with_code(ctx: WorkflowContext[Any]) -> int:
     ctx.parallel(lambda: ctx.run("a", bodies, "a"), lambda: ctx.run("b", bodies, "b"))
-    bodies.during.get("between", lambda: None)()
+    bodies.meet("between")
     return ctx.run("c", bodies, "c")
 
 
@@ -92,15 +65,6 @@ def with_note(ctx: WorkflowContext[Any]) -> int:
         return note.pk
 
     return ctx.atomic("note", body)
-
-
-def finished(run: Any) -> Run:
-    """Work off what is left, and return the run as it ended."""
-    drain()
-    run.refresh()
-    assert run.status == "completed", (run.status, run.reason, list(Delivery.objects.values()))
-    assert not Run.objects.stuck().exists()
-    return run  # type: ignore[no-any-return]
 
 
 @pytest.mark.parametrize("time", range(5))
@@ -211,7 +175,7 @@ def test_record_between_the_journal_and_the_end_of_a_pass_is_not_lost(crew: Thre
 
 @workflow(name="passes_wake")
 def woken(ctx: WorkflowContext[Any]) -> None:
-    bodies.during.get("pass", lambda: None)()
+    bodies.meet("pass")
     ctx.sleep("nap", "1h")
 
 

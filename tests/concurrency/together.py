@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from threading import Barrier, Event
+from threading import Barrier, Event, Lock
 from time import monotonic
 from typing import Any
 
 from django.db import connections
 
-from django_workflow.models import Delivery
+from django_workflow.models import Delivery, Run
 from django_workflow.runtime.executor import End
 from django_workflow.runtime.executor import enter as enter_run
 from django_workflow.runtime.performer import Allowance
@@ -42,6 +43,34 @@ class Gate:
     def open(self) -> None:
         """Let everybody go on, now and later."""
         self._open.set()
+
+
+class Bodies:
+    """Counts bodies by name, and lets a test do something in the middle of them."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self.calls: Counter[str] = Counter()
+        self.during: dict[str, Callable[[], object]] = {}
+
+    def __call__(self, name: str) -> int:
+        with self._lock:
+            self.calls[name] += 1
+            count = self.calls[name]
+        self.meet(name)
+        return count
+
+    def meet(self, name: str) -> None:
+        """Do what a test wants to happen here."""
+        self.during.get(name, lambda: None)()
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self.calls.clear()
+        self.during.clear()
+
+
+bodies = Bodies()
 
 
 class Threads:
@@ -93,6 +122,15 @@ def expire_leases(run_id: str) -> None:
     Delivery.objects.filter(run_id=run_id).exclude(leased_by="").update(due_at=PAST)
 
 
+def finished(run: Any) -> Run:
+    """Work off what is left, and return the run, which must have completed."""
+    drain()
+    run.refresh()
+    assert run.status == "completed", (run.status, run.reason, list(Delivery.objects.values()))
+    assert not Run.objects.stuck().exists()
+    return run  # type: ignore[no-any-return]
+
+
 def reenter(claim: Claim) -> bool:
     """Carry a claim on as a request does that reaches the view; tell whether it was let in."""
     found = claims.enter(claim.delivery_id, claim.token, claim.entry)
@@ -101,8 +139,3 @@ def reenter(claim: Claim) -> bool:
     if enter_run(found, worker="view", allowance=Allowance(budget=None, steps=None)) is End.AGAIN:
         claims.give_back(found)
     return True
-
-
-def work_until_idle() -> None:
-    """Be a worker until nothing is due at this moment."""
-    drain()

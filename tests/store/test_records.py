@@ -60,15 +60,15 @@ def test_record_is_written_as_it_was_given() -> None:
     assert timedelta(seconds=4.9) < step.finished_at - step.started_at < timedelta(seconds=6)
 
 
-def test_record_ends_the_count_of_tries_and_deaths() -> None:
+def test_record_begins_the_count_of_tries_and_deaths_anew() -> None:
     claim = claimed()
     claims.mark_begun(claim, "a")
-    Delivery.objects.update(deaths=2, trouble="x")
+    Delivery.objects.update(tries=4, deaths=2, trouble="x")
 
     records.record(claim, completed("a"))
 
     row = the_turn()
-    assert (row.tries, row.deaths, row.begun, row.trouble) == (0, 0, "", "")
+    assert (row.tries, row.deaths, row.begun, row.trouble) == (1, 0, "", "")
 
 
 def test_record_completes_what_was_open() -> None:

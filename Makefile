@@ -55,7 +55,7 @@ coverage: $(DEV_READY) ## Run the tests on SQLite and show what they do not reac
 lint: $(DEV_READY) ## Check style, formatting and who imports whom
 	$(PY) -m ruff check
 	$(PY) -m ruff format --check
-	$(VENV)/bin/lint-imports
+	$(VENV)/bin/lint-imports --no-cache
 
 .PHONY: types
 types: $(DEV_READY) ## Check the types

@@ -188,7 +188,7 @@ class Portable:
             else ""
         )
         cursor.execute(
-            f"SELECT id FROM {DELIVERY} WHERE due_at <= {now}{among} ORDER BY due_at LIMIT %s{skip}",
+            f"SELECT id FROM {DELIVERY} WHERE due_at <= {now}{among} ORDER BY due_at, id LIMIT %s{skip}",
             (*values, *ids, limit),
         )
         return [row[0] for row in cursor.fetchall()]

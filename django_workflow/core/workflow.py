@@ -11,7 +11,7 @@ import inspect
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any, Generic, TypeVar, overload
+from typing import Any, Generic, Protocol, TypeVar, overload
 
 from asgiref.sync import markcoroutinefunction
 
@@ -145,11 +145,7 @@ class Workflow(Generic[PayloadT, ResultT]):
         """
 
         def register(function: Callable[..., Any]) -> Callable[..., Any]:
-            if not isinstance(name, str) or not name or len(name) > 50:
-                raise InvalidOptionError(
-                    f"A version is a text of 1 to 50 characters, not {name!r}."
-                )
-            if name in self.versions:
+            if _checked_version(name) in self.versions:
                 raise InvalidOptionError(f'Workflow "{self.name}" has a version "{name}" already.')
             self._check_colour(function, f'version "{name}"')
             self.versions[name] = function
@@ -238,6 +234,7 @@ class WorkflowOptions:
     def __post_init__(self) -> None:
         if self.name is not None:
             _checked_name(self.name)
+        _checked_version(self.version)
         if self.transport not in TRANSPORTS:
             raise InvalidOptionError(
                 f'transport must be "inline" or "http", not {self.transport!r}.'
@@ -249,6 +246,14 @@ class WorkflowOptions:
             raise InvalidOptionError(
                 f"steps_per_pass must be a whole number of 1 or more, not {count!r}."
             )
+
+
+def _checked_version(version: Any) -> str:
+    if not isinstance(version, str) or not version.isprintable() or not 1 <= len(version) <= 50:
+        raise InvalidOptionError(
+            f"A version is a printable text of 1 to 50 characters, not {version!r}."
+        )
+    return version
 
 
 def _checked_name(name: Any) -> str:
@@ -309,10 +314,23 @@ class Registry:
 
 
 def _place(workflow: Workflow[Any, Any]) -> str:
-    return f"{workflow.__module__}.{workflow.__qualname__}"  # type: ignore[attr-defined]
+    return f"{workflow.__module__}.{getattr(workflow, '__qualname__', workflow.name)}"
 
 
 registry = Registry()
+
+
+class _Decorator(Protocol):
+    """What ``@workflow(...)`` returns, so that options cost no types."""
+
+    @overload
+    def __call__(
+        self, function: Callable[[WorkflowContext[PayloadT]], ResultT], /
+    ) -> Workflow[PayloadT, ResultT]: ...
+    @overload
+    def __call__(
+        self, function: Callable[[AsyncWorkflowContext[PayloadT]], Awaitable[ResultT]], /
+    ) -> Workflow[PayloadT, ResultT]: ...
 
 
 @overload
@@ -339,7 +357,7 @@ def workflow(
     trigger_permission: Callable[[Any], Any] | None = None,
     payload_schema: Any = None,
     payload_parser: Callable[[Any], Any] | None = None,
-) -> Callable[[Callable[..., Any]], Workflow[Any, Any]]: ...
+) -> _Decorator: ...
 def workflow(function: Any = None, /, **options: Any) -> Any:
     """Make a function a workflow: ``@workflow`` or ``@workflow(retries=5, …)``.
 
@@ -366,11 +384,12 @@ def _options(given: dict[str, Any]) -> WorkflowOptions:
     )
     if given.get("timeout") is not None:
         given["timeout"] = parse_duration(given["timeout"])
-    unknown = sorted(set(given) - set(WorkflowOptions.__dataclass_fields__))
+    known = set(WorkflowOptions.__dataclass_fields__) - {"steps"}
+    unknown = sorted(set(given) - known)
     if unknown:
         raise InvalidOptionError(
             f"@workflow has no option {unknown[0]!r}. Known: retries, retry_delay, step_timeout, "
-            f"{', '.join(sorted(set(WorkflowOptions.__dataclass_fields__) - {'steps'}))}."
+            f"{', '.join(sorted(known))}."
         )
     return WorkflowOptions(steps=steps, **given)
 

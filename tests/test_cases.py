@@ -26,12 +26,21 @@ def test_case(case: str, colour: str, mode: str) -> None:
 
 
 @pytest.mark.django_db
+@pytest.mark.usefixtures("http_transport")
 @COLOURS
 @CASES
-def test_case_over_http(case: str, colour: str, http_transport: DjangoTransport) -> None:
+def test_case_over_http(case: str, colour: str) -> None:
     perform(case, colour, "http")
 
-    assert http_transport.requests
+
+@pytest.mark.django_db
+@COLOURS
+def test_cases_over_http_make_a_request_for_each_step(
+    colour: str, http_transport: DjangoTransport
+) -> None:
+    perform("ten_steps", colour, "http")
+
+    assert len(http_transport.requests) == 10
 
 
 @pytest.mark.django_db

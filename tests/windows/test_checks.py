@@ -30,6 +30,13 @@ def found(deploy: bool = False) -> dict[str, checks.CheckMessage]:
     return {str(message.id).removeprefix("django_workflow."): message for message in messages}
 
 
+@pytest.fixture(autouse=True)
+def no_other_workflow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the checks see the workflows of the test alone, whatever other modules have registered."""
+    monkeypatch.setattr(registry, "_workflows", {})
+    monkeypatch.setattr(registry, "clashes", [])
+
+
 @pytest.fixture
 def over_http() -> Iterator[Workflow[Any, Any]]:
     made = workflow(name="check_http", transport="http")(lambda ctx: None)

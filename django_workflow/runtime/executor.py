@@ -46,6 +46,7 @@ from django_workflow.runtime.failure import (
     failure_of,
     retry_in,
     run_options,
+    stored_options,
     text_of,
 )
 from django_workflow.runtime.journals import journals
@@ -286,7 +287,7 @@ class _Entry:
 
     def _facts(self) -> RunFacts:
         run = self.claim.run
-        stored = codec.loads(run.options_text)
+        stored = stored_options(run.options_text)
         return RunFacts(
             workflow_run_id=run.id,
             workflow_run_created_at=run.created_at,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from functools import lru_cache
 from random import Random
 from typing import Any
 
@@ -21,9 +22,16 @@ DEATHS_ALLOWED = 3
 _random = Random()  # noqa: S311  spreads retries, guards nothing
 
 
+@lru_cache(maxsize=1024)
+def stored_options(text: str) -> dict[str, Any]:
+    """Return the options of a trigger as stored; nearly all runs of a project share a few texts."""
+    options: dict[str, Any] = codec.loads(text)
+    return options
+
+
 def run_options(run: RunRow, workflow: Workflow[Any, Any]) -> StepOptions:
     """Return the options that hold for the run's steps: the trigger's over the workflow's."""
-    stored = codec.loads(run.options_text)
+    stored = stored_options(run.options_text)
     retries = stored.get("retries")
     delay = stored.get("retry_delay")
     given = StepOptions(

@@ -6,18 +6,20 @@ from collections import Counter
 from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
+from itertools import chain
 
 import pytest
-from django.db import transaction
+from django.db import connection, transaction
 
 from django_workflow.core.exceptions import DeliveryFencedError
 from django_workflow.core.types import RunStatus
 from django_workflow.models import Delivery, Run, Step
-from django_workflow.store import claims, records, runs
+from django_workflow.store import claims, records, runs, sql
 from django_workflow.store.rows import Claim
-from tests.concurrency.together import Threads
+from tests.concurrency.together import PATIENCE_SECONDS, Threads, eventually
 from tests.store.made import (
     FAILURE,
+    PortableOnPostgres,
     claimed,
     completed,
     delivery_of,
@@ -51,6 +53,48 @@ def test_three_hundred_deliveries_are_claimed_once_each_by_two_workers(crew: Thr
     assert len(times) == 300
     assert set(times.values()) == {1}
     assert set(Delivery.objects.values_list("token", flat=True)) == {1}
+
+
+@pytest.mark.pg_only
+def test_batch_that_another_has_begun_to_take_is_given_up_whole(
+    crew: Threads, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A database without SKIP LOCKED, as old MariaDB is one: the lists of two workers overlap.
+    monkeypatch.setitem(sql._BY_VENDOR, "postgresql", PortableOnPostgres())
+    monkeypatch.setattr(type(connection.features), "has_select_for_update_skip_locked", False)
+    insert(*(f"r{index}" for index in range(60)))
+
+    found = crew.together(*[partial(claim_all, f"w{index}") for index in range(4)])
+    rest = claim_all("rest")
+
+    times = Counter(claim.delivery_id for claim in [*chain(*found), *rest])
+    assert (len(times), set(times.values())) == (60, {1})
+    assert set(Delivery.objects.values_list("token", flat=True)) == {1}
+
+
+@pytest.mark.pg_only
+def test_request_that_waited_for_a_change_of_state_does_not_park_what_it_did_not_see(
+    crew: Threads,
+) -> None:
+    claim = claimed()
+    runs.pause("run-1")
+
+    with transaction.atomic():
+        runs.unpause("run-1")
+        entering = crew.start(claims.enter, claim.delivery_id, claim.token, 0)
+        eventually(is_waiting_for_a_lock)
+    entered = entering.result(PATIENCE_SECONDS)
+    claims.give_back(entered)
+
+    # The run was read as the statement began, before the change that it had to wait for.
+    assert entered.run.status == "paused"
+    assert is_due(the_turn())
+
+
+def is_waiting_for_a_lock() -> bool:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
+        return cursor.fetchone() is not None
 
 
 def test_one_of_many_copies_of_a_request_is_let_in(crew: Threads) -> None:

@@ -10,7 +10,9 @@ import pytest
 from django.test import override_settings
 
 from django_workflow import WorkflowContext, workflow
+from django_workflow.core.types import RunStatus
 from django_workflow.models import Attempt, Delivery, Step
+from django_workflow.runtime.journals import journals
 from django_workflow.runtime.worker import drain
 from django_workflow.store import claims, runs
 from tests.app.models import Note
@@ -24,6 +26,7 @@ from tests.concurrency.together import (
     finished,
     reenter,
 )
+from tests.store.made import FAILURE
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -411,3 +414,82 @@ def test_claims_behind_a_slow_body_are_handed_on(crew: Threads) -> None:
     finished(slow)
     assert bodies.calls == {"a": 3, "b": 3}
     assert not Attempt.objects.exists()
+
+
+@workflow(name="passes_failing_branches", retries=0)
+def failing_branches(ctx: WorkflowContext[Any]) -> tuple[int, ...]:
+    def branch(name: str) -> int:
+        bodies.meet(f"before {name}")
+        return ctx.run("same name", bodies, name)
+
+    return ctx.parallel(lambda: branch("a"), lambda: branch("b"), lambda: branch("c"))
+
+
+def fail() -> None:
+    raise ValueError("broken")
+
+
+@pytest.mark.parametrize("kept", [True, False], ids=["kept journal", "another process"])
+def test_resume_opens_one_failed_branch_after_the_other_and_keeps_the_rest(kept: bool) -> None:
+    run = failing_branches.trigger()
+    bodies.during |= {"a": fail, "c": fail}
+    forget = bodies.during.clear if kept else journals.clear
+    drain()
+    first = run.refresh().failed_step
+    bodies.during.clear()
+    forget()
+
+    run.resume()
+    drain()
+
+    run.refresh()
+    assert (run.status, {first, run.failed_step}) == (
+        "failed",
+        {"p1.0/same name", "p1.2/same name"},
+    )
+    forget()
+    run.resume()
+    assert finished(run).result == (2, 1, 2)
+    assert bodies.calls == {"a": 2, "b": 1, "c": 2}
+
+
+def test_failed_run_resumed_while_another_branch_is_in_flight(crew: Threads) -> None:
+    run = failing_branches.trigger()
+    drain(seconds=0)
+    gate = Gate()
+    bodies.during |= {"a": gate.hold, "c": fail}
+    with override_settings(WORKFLOW={"CLAIM_BATCH": 1}):
+        working = crew.start(drain)
+        gate.await_arrival()
+        drain()
+        # The failure is seen when the join is: the slow branch comes first.
+        bodies.during.clear()
+        gate.open()
+        working.result(PATIENCE_SECONDS)
+    drain()
+
+    assert run.refresh().status == "failed"
+    run.resume()
+    assert finished(run).result == (1, 1, 2)
+
+
+def test_blocked_run_resumed_while_its_fan_out_is_out_executes_each_body_once(
+    crew: Threads,
+) -> None:
+    run = failing_branches.trigger()
+    drain(seconds=0)
+    gate = Gate()
+    bodies.during["a"] = gate.hold
+    with override_settings(WORKFLOW={"CLAIM_BATCH": 1}):
+        working = crew.start(drain)
+        gate.await_arrival()
+        runs.wake(run.id)
+        [turn] = [c for c in claims.claim("worker", 8) if c.is_turn]
+        runs.end_badly(turn, RunStatus.BLOCKED, FAILURE)
+        run.refresh().resume()
+        gate.open()
+        working.result(PATIENCE_SECONDS)
+    expire_leases(run.id)
+
+    assert finished(run).result == (1, 1, 1)
+    assert bodies.calls == {"a": 1, "b": 1, "c": 1}

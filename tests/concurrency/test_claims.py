@@ -93,7 +93,8 @@ def test_request_that_waited_for_a_change_of_state_does_not_park_what_it_did_not
 
 def is_waiting_for_a_lock() -> bool:
     with connection.cursor() as cursor:
-        cursor.execute("SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
+        # Not pg_stat_activity, of which a transaction sees what it saw first.
+        cursor.execute("SELECT 1 FROM pg_locks WHERE NOT granted")
         return cursor.fetchone() is not None
 
 

@@ -26,7 +26,7 @@ from tests.concurrency.together import (
     finished,
     reenter,
 )
-from tests.store.made import FAILURE
+from tests.store.made import FAILURE, PAST
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -397,7 +397,7 @@ def test_atomic_zombie_takes_its_writes_back(crew: Threads) -> None:
 def test_claims_behind_a_slow_body_are_handed_on(crew: Threads) -> None:
     slow = two_steps.trigger()
     others = two_steps.trigger_many([None, None])
-    Delivery.objects.exclude(run=slow.id).update(due_at=claims.now())
+    Delivery.objects.filter(run=slow.id).update(due_at=PAST)
     gate = Gate()
     bodies.during["a"] = gate.hold
     working = crew.start(drain)

@@ -48,6 +48,31 @@ def test_claim_begins_with_what_is_due_longest() -> None:
     assert claim.run_id == "early"
 
 
+def test_claims_of_a_batch_are_in_the_order_in_which_they_were_due() -> None:
+    insert(*"abcdefgh")
+    for_days = zip("hgfedcba", range(8), strict=True)
+    Delivery.objects.bulk_update(
+        [late_by(run_id, days) for run_id, days in for_days], fields=["due_at"]
+    )
+
+    found = claims.claim("worker", 8)
+
+    assert [claim.run_id for claim in found] == list("abcdefgh")
+
+
+def late_by(run_id: str, days: int) -> Delivery:
+    row = the_turn(run_id)
+    row.due_at = PAST - timedelta(days=days)
+    return row
+
+
+def test_what_is_due_at_one_moment_is_claimed_as_it_came() -> None:
+    insert(*"hgfedcba")
+    Delivery.objects.update(due_at=PAST)
+
+    assert [claim.run_id for claim in claims.claim("worker", 8)] == list("hgfedcba")
+
+
 def test_claim_finds_nothing_where_nothing_is_due() -> None:
     runs.insert([new_run(delay=timedelta(hours=1))])
 

@@ -339,9 +339,9 @@ def check_branches(branches: tuple[Any, ...], *, may_be_awaitable: bool = False)
             )
         if not isinstance(branch, FunctionType) or branch.__defaults__ or branch.__kwdefaults__:
             continue
-        # By identity: cells compare by what is in them.
+        # By identity: cells compare by what is in them, and code by what it does.
         closure = tuple(map(id, branch.__closure__ or ()))
-        twin = seen.setdefault((branch.__code__, closure), index)
+        twin = seen.setdefault((id(branch.__code__), closure), index)
         if branches[twin] is not branch:
             raise InvalidOptionError(
                 f"Branches {twin} and {index} of ctx.parallel are the same function over the same variables, as a "

@@ -36,7 +36,7 @@ class _IdleSelector(selectors.DefaultSelector):
             if not self.loop.on_idle():
                 self.loop.stop_idle()
             return []
-        found = super().select(LONGEST_WAIT_SECONDS)
+        found = super().select(0 if self.loop.is_stuck else LONGEST_WAIT_SECONDS)
         if not found:
             self.loop.stop_stuck()
         return found
@@ -149,12 +149,12 @@ def idle_loop() -> IdleLoop:
     return IdleLoop() if loop is None or loop.is_closed() else loop
 
 
-def give_back(loop: IdleLoop) -> None:
-    """Keep the loop for the thread's next pass, if it is clean; close it otherwise."""
+def give_back(loop: IdleLoop, *, is_clean: bool = True) -> None:
+    """Keep the loop for the thread's next pass; close it if anything of this one is left."""
     loop.set_task_factory(None)
     loop.on_idle = _nothing_more
-    clean = loop.is_idle() and not loop.is_stuck and not asyncio.all_tasks(loop)
-    if clean and getattr(_thread, "loop", None) is None:
+    is_clean = is_clean and loop.is_idle() and not loop.is_stuck
+    if is_clean and getattr(_thread, "loop", None) is None:
         _thread.loop = loop
     else:
         loop.close()

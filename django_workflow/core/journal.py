@@ -170,6 +170,15 @@ class Branch:
             branch = branch.parent
         return branches
 
+    def begins_later(self, path: str) -> bool:
+        """Tell whether a branch under this one comes from a parallel or a task that was not asked for yet.
+
+        The other branches of a parallel under way begin later in a sync pass, but stand beside, not behind.
+        """
+        segment = path[len(self.path) :].partition("/")[0]
+        begun = self.tasks if segment[0] == "t" else self.children
+        return int(segment[1:].partition(".")[0]) > begun
+
     def unmet(self) -> Record | None:
         """Return the first record, pending ones included, that was not met; None beyond them all."""
         for index in range(self.index, len(self.order)):

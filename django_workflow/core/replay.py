@@ -12,6 +12,7 @@ left once. ``replay_async`` drives tasks over the same branches, records and che
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
@@ -96,7 +97,7 @@ class Host(Protocol):
         """
 
 
-class Replay:
+class Replay(ABC):
     """What sync and async passes share."""
 
     def __init__(
@@ -140,26 +141,32 @@ class Replay:
             raise self.trouble
         return self._verdict(outcome)
 
+    @abstractmethod
     def _outcome(self, function: Callable[[], Any]) -> Outcome:
-        raise NotImplementedError
+        """Call the function and tell how it ended, whatever the journal says."""
 
+    @abstractmethod
     def here(self, verb: str) -> Branch:
         """Return the branch that is running at this moment.
 
         Raises:
             MisplacedStepError: called in a step's body, in another thread, or when the pass has ended.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def enter(self, verb: str) -> Branch:
         """Return the branch that is running, or leave it where an interrupt is being unwound."""
-        raise NotImplementedError
+
+    @abstractmethod
+    def now(self) -> datetime:
+        """See `WorkflowContext.now()`."""
 
     def in_scope(self, path: str) -> bool:
         """Tell whether a branch belongs to this pass: the function's, or those of one round of the handler."""
-        return path.startswith(self.prefix) and (
-            bool(self.prefix) or not path.startswith("failure.")
-        )
+        if self.prefix:
+            return path.startswith(self.prefix)
+        # As "p1.0/" and "t1/"; the branches of others begin with a word.
+        return not path or path[1].isdigit()
 
     def child(self, path: str, parent: Branch) -> Branch:
         """Return a new branch under this path."""
@@ -300,13 +307,12 @@ class Replay:
             begun = path
             while begun not in self.branches:
                 begun = begun[: begun.rfind("/", 0, -1) + 1]
-            if self.branches[begun] in lineage and Branch(path, self.journal, None).unmet():
+            of = self.branches[begun]
+            if of not in lineage or not of.begins_later(path):
+                continue
+            if Branch(path, self.journal, None).unmet() is not None:
                 return True
         return False
-
-    def now(self) -> datetime:
-        """See `WorkflowContext.now()`."""
-        raise NotImplementedError
 
     def _seed(self, what: str) -> UUID:
         branch = self.here(what)

@@ -79,7 +79,10 @@ class AsyncReplay(Replay):
                 self._end(loop, root)
         finally:
             self._loop = None
-            give_back(loop)
+            give_back(loop, is_clean=all(task.done() for task in self._of_task))
+            # A pass that has ended is held by nothing but what a user may have kept.
+            self._of_task.clear()
+            self._waiting.clear()
 
     def _drive(self, loop: IdleLoop, root: asyncio.Task[Any]) -> None:
         """Go on until the root has ended, or the pass has to wait."""
@@ -273,8 +276,8 @@ class AsyncReplay(Replay):
 
     async def _wait_for_the_end(self) -> NoReturn:
         """Wait where there can be no answer any more; the pass's end cancels the task."""
-        await asyncio.get_running_loop().create_future()
-        raise asyncio.CancelledError
+        while True:
+            await asyncio.get_running_loop().create_future()
 
     async def parallel(self, branches: tuple[Any, ...], return_errors: bool) -> tuple[Any, ...]:
         """See `WorkflowContext.parallel()`."""
@@ -316,8 +319,7 @@ class AsyncReplay(Replay):
         """See `WorkflowContext.cancel()`; ends the whole run from whichever task calls it."""
         self.enter("cancel")
         self._cancelled = True
-        if self._loop is not None:
-            self._loop.stop()
+        asyncio.get_running_loop().stop()
         raise CancelInterrupt
 
     def stop(self, fault: WorkflowError) -> None:
@@ -347,7 +349,12 @@ class AsyncReplay(Replay):
         self._ending = True
         left = [task for task in self._of_task if not task.done()]
         # Whoever awaits a task that the workflow has cancelled is right to catch a cancellation.
-        self._forgiving = root.done() or self._cancelled or any(task.cancelling() for task in left)
+        self._forgiving = (
+            root.done()
+            or self._cancelled
+            or loop.is_stuck
+            or any(task.cancelling() for task in left)
+        )
         # The root passes it on to what it awaits; a failing task group in its way does not.
         told = left if root.done() else [root]
         for _ in range(GOODBYES):

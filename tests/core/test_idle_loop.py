@@ -4,7 +4,7 @@ import asyncio
 import gc
 import socket
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -191,21 +191,18 @@ def test_pass_inside_a_pass_gets_another_loop() -> None:
     give_back(inner)
 
 
-def leave_a_task(loop: IdleLoop) -> None:
-    task = loop.create_task(asyncio.Event().wait())
-    loop.run_until_idle()
-    task._log_destroy_pending = False  # type: ignore[attr-defined]
-
-
-def leave_it_stuck(loop: IdleLoop) -> None:
-    loop.stop_stuck()
-
-
-@pytest.mark.parametrize("leave", [leave_a_task, leave_it_stuck])
-def test_loop_that_is_not_clean_is_closed(leave: Callable[[IdleLoop], None]) -> None:
+def test_loop_with_something_left_is_closed() -> None:
     loop = idle_loop()
 
-    leave(loop)
+    give_back(loop, is_clean=False)
+
+    assert loop.is_closed()
+
+
+def test_loop_that_got_stuck_is_closed() -> None:
+    loop = idle_loop()
+
+    loop.stop_stuck()
     give_back(loop)
 
     assert loop.is_closed()

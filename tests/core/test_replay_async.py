@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import socket
 import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager, suppress
@@ -1266,6 +1267,22 @@ def test_socket_that_stays_open_is_an_error_of_the_workflow(
     assert isinstance(outcome.error, TimeoutError)
     assert "close connections before you ask for a step" in str(outcome.error)
     assert run.called == []
+
+
+def test_socket_that_is_never_closed_is_waited_for_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(idle_loop, "LONGEST_WAIT_SECONDS", 0.05)
+    here, there = socket.socketpair()
+
+    async def workflow(ctx: Ctx) -> None:
+        asyncio.get_running_loop().add_reader(here, one)
+        with suppress(asyncio.CancelledError):
+            await ctx.run("a", one)
+        await asyncio.Event().wait()
+
+    with here, there:
+        outcome = MemoryRun(workflow).turn()
+
+    assert isinstance(error_of(outcome), TimeoutError)
 
 
 @pytest.mark.parametrize(

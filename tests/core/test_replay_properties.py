@@ -5,7 +5,7 @@ from random import Random
 from typing import Any
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from django_workflow.core.exceptions import NonDeterminismError
@@ -23,7 +23,8 @@ from tests.core.programs import (
     without_patches,
 )
 
-FORMS = [sync_workflow, async_workflow]
+# Each example is a run of up to some dozens of passes.
+few = settings(max_examples=25)
 
 orders = st.randoms(use_true_random=False)
 pass_sizes = st.sampled_from([None, 1, 2])
@@ -49,6 +50,7 @@ def prefixes(run: MemoryRun) -> list[Any]:
     return [run.run_pass(journal=run.load(until=n)) for n in range(run.sequence + 1)]
 
 
+@few
 @given(either, orders, pass_sizes)
 def test_any_order_of_completion_gives_the_same_result(
     case: tuple[Any, Any], order: Random, size: int | None
@@ -60,6 +62,7 @@ def test_any_order_of_completion_gives_the_same_result(
     assert outcome == Completed(expected(program))
 
 
+@few
 @given(either, orders, orders)
 def test_any_order_of_completion_meets_the_same_keys(
     case: tuple[Any, Any], order: Random, other: Random
@@ -72,6 +75,7 @@ def test_any_order_of_completion_meets_the_same_keys(
     assert run.keys == again.keys
 
 
+@few
 @given(st.one_of(either, st.tuples(st.just(async_workflow), doomed_programs)), orders, pass_sizes)
 def test_replay_sees_what_was_seen_and_executes_nothing(
     case: tuple[Any, Any], order: Random, size: int | None
@@ -87,6 +91,7 @@ def test_replay_sees_what_was_seen_and_executes_nothing(
     assert run.called == called
 
 
+@few
 @given(st.one_of(either, st.tuples(st.just(async_workflow), doomed_programs)), orders)
 def test_every_beginning_of_a_journal_fits_the_code_that_wrote_it(
     case: tuple[Any, Any], order: Random
@@ -100,6 +105,7 @@ def test_every_beginning_of_a_journal_fits_the_code_that_wrote_it(
     assert [outcome for outcome in outcomes if isinstance(outcome, Diverged)] == []
 
 
+@few
 @given(doomed_programs, orders)
 def test_async_pass_over_less_sees_the_beginning_of_what_a_pass_over_more_sees(
     program: tuple[Any, ...], order: Random
@@ -114,6 +120,7 @@ def test_async_pass_over_less_sees_the_beginning_of_what_a_pass_over_more_sees(
     assert [trace.events for trace in traces] == [whole[: len(trace.events)] for trace in traces]
 
 
+@few
 @given(either, orders, pass_sizes, st.sets(st.integers(1, 12)))
 def test_crash_repeats_the_body_it_interrupted_and_no_other(
     case: tuple[Any, Any], order: Random, size: int | None, crashes: set[int]
@@ -127,6 +134,7 @@ def test_crash_repeats_the_body_it_interrupted_and_no_other(
     assert repeats == len([crash for crash in crashes if crash <= len(run.called)])
 
 
+@few
 @given(either, orders, orders, st.integers(0, 20))
 def test_code_behind_patched_may_be_put_anywhere_in_a_run_that_is_under_way(
     case: tuple[Any, Any], order: Random, later: Random, moment: int
@@ -177,6 +185,7 @@ def called(node: Any) -> str:
         (async_workflow, in_task),
     ],
 )
+@few
 @given(lines, orders, st.data())
 def test_changed_step_among_recorded_or_pending_ones_is_named_beside_the_old_one(
     form: Any, placed: Any, line: list[Any], order: Random, data: st.DataObject

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 from collections.abc import Generator, Iterator
 from pathlib import Path
 
@@ -17,6 +18,11 @@ ROOT = Path(__file__).resolve().parent.parent
 # Two busy cores make a single example slow now and then; pytest's own timeout finds what hangs.
 settings.register_profile("suite", deadline=None, print_blob=True)
 settings.load_profile("suite")
+
+# A shell that runs the suite in the background lets it ignore Ctrl-C, and processes inherit that: those that tests start
+# and interrupt would ignore it too.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # The cases are no test modules, but say what has to be.
 pytest.register_assert_rewrite("tests.cases")

@@ -184,12 +184,8 @@ def _lock(run_id: str) -> None:
     writes; whoever changes a run's state does it here. In that order nobody waits for one who waits for him.
     SQLite has one writer at a time anyway.
     """
-    if connection().features.has_select_for_update:
-        with connection().cursor() as cursor:
-            cursor.execute(
-                f"SELECT id FROM {DELIVERY} WHERE run_id = %s ORDER BY step_key DESC, id FOR UPDATE",
-                (run_id,),
-            )
+    with connection().cursor() as cursor:
+        dialect().lock_deliveries(cursor, run_id)
 
 
 def _still_held(claim: Claim) -> bool:

@@ -144,6 +144,13 @@ class Portable:
         )
         return int(cursor.rowcount)
 
+    def lock_deliveries(self, cursor: Any, run_id: str) -> None:
+        """Lock the deliveries of a run: those of steps first, then the turn; see `runs._lock()`."""
+        cursor.execute(
+            f"SELECT id FROM {DELIVERY} WHERE run_id = %s ORDER BY step_key DESC, id FOR UPDATE",
+            (run_id,),
+        )
+
     def raise_wakes(self, cursor: Any, run_id: str) -> int:
         """Wake the run's turn, and return the counter."""
         now, values = self.now()
@@ -202,11 +209,46 @@ def _among(only: Collection[str] | None) -> Fragment:
     return f" AND run_id IN ({', '.join(['%s'] * len(only))})", tuple(only)
 
 
+class MariaDB(Portable):
+    """MariaDB: InnoDB locks the entries of every index that it reads, in the index's own order.
+
+    So rows are locked by their primary key alone, one after the other: a holder that works by the id of its
+    delivery, and somebody who came by the run, would otherwise wait for each other.
+    """
+
+    def lock_deliveries(self, cursor: Any, run_id: str) -> None:
+        """See `Portable.lock_deliveries()`."""
+        cursor.execute(
+            f"SELECT id FROM {DELIVERY} WHERE run_id = %s ORDER BY step_key DESC, id", (run_id,)
+        )
+        for (delivery_id,) in cursor.fetchall():
+            cursor.execute(f"SELECT id FROM {DELIVERY} WHERE id = %s FOR UPDATE", (delivery_id,))
+
+    def raise_wakes(self, cursor: Any, run_id: str) -> int:
+        """See `Portable.raise_wakes()`."""
+        cursor.execute(f"SELECT id FROM {DELIVERY} WHERE run_id = %s AND step_key = ''", (run_id,))
+        found = cursor.fetchone()
+        if found is None:
+            return 0
+        now, values = self.now()
+        cursor.execute(
+            f"UPDATE {DELIVERY} SET wakes = wakes + 1, due_at = CASE WHEN leased_by = '' THEN {now} ELSE due_at END "
+            "WHERE id = %s",
+            (*values, found[0]),
+        )
+        cursor.execute(f"SELECT wakes FROM {DELIVERY} WHERE id = %s", found)
+        row = cursor.fetchone()
+        return int(row[0]) if row else 0
+
+
 class SQLite(Portable):
     """SQLite: one writer at a time, so a transaction's first statement must be a write."""
 
     quote = '"'
     ignore = "INSERT OR IGNORE INTO"
+
+    def lock_deliveries(self, cursor: Any, run_id: str) -> None:
+        """Do nothing: a transaction that has begun is alone."""
 
     def database_now(self, offset: timedelta) -> Fragment:
         """Return the expression for the process's time, to the millisecond; SQLite has no other."""
@@ -269,7 +311,7 @@ class Postgres(Portable):
         return cursor.fetchone()
 
 
-_BY_VENDOR = {"sqlite": SQLite(), "postgresql": Postgres(), "mysql": Portable()}
+_BY_VENDOR = {"sqlite": SQLite(), "postgresql": Postgres(), "mysql": MariaDB()}
 
 
 def dialect() -> Portable:

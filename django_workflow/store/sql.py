@@ -224,6 +224,26 @@ class MariaDB(Portable):
         for (delivery_id,) in cursor.fetchall():
             cursor.execute(f"SELECT id FROM {DELIVERY} WHERE id = %s FOR UPDATE", (delivery_id,))
 
+    def claimable(self, cursor: Any, limit: int, only: Collection[str] | None) -> list[int]:
+        """See `Portable.claimable()`."""
+        now, values = self.now()
+        among, ids = _among(only)
+        cursor.execute(
+            f"SELECT id FROM {DELIVERY} WHERE due_at <= {now}{among} ORDER BY due_at, id LIMIT %s",
+            (*values, *ids, limit),
+        )
+        found = [row[0] for row in cursor.fetchall()]
+        if not found:
+            return []
+        marks = ", ".join(["%s"] * len(found))
+        cursor.execute(
+            f"SELECT id FROM {DELIVERY} FORCE INDEX (PRIMARY) WHERE id IN ({marks}) AND due_at <= {now} "
+            "FOR UPDATE SKIP LOCKED",
+            (*found, *values),
+        )
+        locked = {row[0] for row in cursor.fetchall()}
+        return [delivery_id for delivery_id in found if delivery_id in locked]
+
     def raise_wakes(self, cursor: Any, run_id: str) -> int:
         """See `Portable.raise_wakes()`."""
         cursor.execute(f"SELECT id FROM {DELIVERY} WHERE run_id = %s AND step_key = ''", (run_id,))

@@ -87,6 +87,13 @@ def test_a_broker_that_is_away_costs_half_a_second_once_and_then_nothing(
     assert "could not be told" in caplog.text
 
 
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a caller wait for the broker as long as a busy machine may need."""
+    monkeypatch.setattr(module, "PATIENCE_SECONDS", 20)
+
+
+@pytest.mark.usefixtures("patient")
 def test_hints_are_sent_and_carry_nothing_but_their_expiry(
     celery_dispatcher: CeleryDispatcher, broker: redis.Redis, redis_url: str
 ) -> None:
@@ -101,6 +108,7 @@ def test_hints_are_sent_and_carry_nothing_but_their_expiry(
     assert b'"expires": null' not in message
 
 
+@pytest.mark.usefixtures("patient")
 def test_no_more_hints_are_sent_at_once_than_help(
     celery_dispatcher: CeleryDispatcher, broker: redis.Redis, redis_url: str
 ) -> None:
@@ -111,6 +119,7 @@ def test_no_more_hints_are_sent_at_once_than_help(
     assert broker.llen("celery") == module.MOST_HINTS
 
 
+@pytest.mark.usefixtures("patient")
 def test_hints_go_to_the_queue_of_the_settings(
     celery_dispatcher: CeleryDispatcher, broker: redis.Redis, redis_url: str, settings: Any
 ) -> None:
@@ -122,6 +131,7 @@ def test_hints_go_to_the_queue_of_the_settings(
     assert broker.llen("durable") == 1
 
 
+@pytest.mark.usefixtures("patient")
 def test_a_connection_that_was_closed_while_it_idled_is_replaced_without_a_word(
     celery_dispatcher: CeleryDispatcher,
     broker: redis.Redis,
@@ -169,6 +179,7 @@ def test_a_publisher_that_hangs_is_left_alone_and_replaced(
     assert celery_dispatcher._publisher is not hanging
 
 
+@pytest.mark.usefixtures("patient")
 def test_threads_that_hint_together_are_all_served(
     celery_dispatcher: CeleryDispatcher, broker: redis.Redis, redis_url: str
 ) -> None:
@@ -181,6 +192,7 @@ def test_threads_that_hint_together_are_all_served(
     assert 1 <= broker.llen("celery") <= 10
 
 
+@pytest.mark.usefixtures("patient")
 def test_after_a_fork_the_child_makes_a_connection_of_its_own(
     celery_dispatcher: CeleryDispatcher, broker: redis.Redis, redis_url: str
 ) -> None:

@@ -137,6 +137,9 @@ class Replay(ABC):
             outcome = self._outcome(function)
         finally:
             executing.reset(token)
+            # They hold the function's frames, and those this pass: garbage that only the collector would find.
+            for branch in self.branches.values():
+                branch.interrupt = None
         if self.trouble is not None:
             raise self.trouble
         return self._verdict(outcome)

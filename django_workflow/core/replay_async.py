@@ -5,7 +5,8 @@ between: what depended on who finished first goes the same way again. The next r
 or the code has changed: it was so in the pass that led to it. At idle with nothing left to hand out, the open
 steps are the pass's outcome; a single one is executed with the loop stopped, so that its body may use the sync
 ORM. When the pass ends its tasks are cancelled, from the root, and awaited; a task whose verb can have no answer
-any more just waits for that.
+any more just waits for that. (A task group that is failing at that moment keeps the cancellation to itself, as
+asyncio has it: the code behind it runs on to its next verb.)
 """
 
 from __future__ import annotations

@@ -191,7 +191,7 @@ def loop_that_binds_it_by_name() -> list[Callable[[], str]]:
     [
         (),
         (one, one),
-        (lambda: 1, lambda: 1),
+        (lambda: 1, lambda: 2),
         (Shop(["a"]).sell, Shop(["b"]).sell),
         (partial(one), partial(one)),
         (made_in_a_function("a"), made_in_a_function("b")),

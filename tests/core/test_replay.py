@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import weakref
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, NoReturn
@@ -170,6 +171,16 @@ def test_pass_ends_where_the_host_has_to_wait() -> None:
 
     assert open_in(outcome) == ["c"]
     assert run.order == ["a", "b"]
+
+
+def test_pass_that_waits_is_freed_without_the_garbage_collector() -> None:
+    run = waiting(lambda ctx: ctx.parallel(lambda: ctx.sleep("a", 1), lambda: ctx.sleep("b", 1)))
+    run.run_pass()
+
+    held = weakref.ref(run.replay)
+    run.replay = None
+
+    assert held() is None
 
 
 def test_waiting_step_is_returned_with_its_record_once_it_is_registered() -> None:

@@ -975,6 +975,16 @@ def test_gather_that_returns_exceptions_swallows_nothing() -> None:
     assert run.drive() == Completed([StepError, int])
 
 
+def test_group_of_cancellations_is_a_cancellation() -> None:
+    async def workflow(ctx: Ctx) -> None:
+        try:
+            await ctx.sleep("rest", 1)
+        except asyncio.CancelledError as error:
+            raise BaseExceptionGroup("as some libraries do", [error]) from None
+
+    assert open_in(MemoryRun(workflow).turn()) == ["rest"]
+
+
 def test_task_that_ends_when_it_is_cancelled_swallows_nothing() -> None:
     async def workflow(ctx: Ctx) -> Any:
         queue: asyncio.Queue[str] = asyncio.Queue()

@@ -318,6 +318,37 @@ def test_point_before_recorded_branches_is_left_behind() -> None:
     assert isinstance(run.run_pass(function=changed), Suspended)
 
 
+def test_branch_beside_another_that_is_further_takes_the_new_code() -> None:
+    def workflow(ctx: Ctx) -> Any:
+        return ctx.parallel(
+            lambda: [ctx.run("a", one), ctx.patched("new")], lambda: line("bc")(ctx)
+        )
+
+    run = waiting(workflow)
+    run.deliver("p1.1/b")
+    run.deliver("p1.0/a")
+
+    assert run.drive() == Completed(([1, True], [1, 1]))
+
+
+def test_point_before_a_branch_of_markers_and_one_of_steps_is_left_behind() -> None:
+    def workflow(ctx: Ctx) -> None:
+        ctx.parallel(lambda: ctx.patched("x"), lambda: line("b")(ctx))
+
+    def changed(ctx: Ctx) -> None:
+        assert not ctx.patched("new")
+        workflow(ctx)
+
+    assert open_in(waiting(workflow).run_pass(function=changed)) == ["p1.1/b"]
+
+
+def test_step_may_take_the_place_of_a_marker_without_one() -> None:
+    run = waiting(lambda ctx: ctx.parallel(lambda: ctx.patched("x"), lambda: ctx.sleep("b", 1)))
+    run.function = lambda ctx: ctx.parallel(lambda: line("a")(ctx), lambda: ctx.sleep("b", 1))
+
+    assert run.drive() == Completed(([1], None))
+
+
 def test_marker_is_registered_with_the_steps_it_stands_before() -> None:
     def workflow(ctx: Ctx) -> None:
         ctx.parallel(lambda: ctx.patched("x") and ctx.run("a", one), lambda: ctx.run("b", one))

@@ -23,6 +23,7 @@ from tests.core.outcomes import (
     leave,
     one,
     open_in,
+    recorded,
     three,
     waiting,
 )
@@ -172,3 +173,12 @@ def test_now_is_when_the_branch_was_last_handed_something() -> None:
 
     seconds = [0, 1, 1, 2, 1, 2]
     assert outcome == Completed([STARTED_AT + timedelta(seconds=s) for s in seconds])
+
+
+def test_record_without_a_time_leaves_the_time_as_it_was() -> None:
+    run = recorded(lambda ctx: ctx.run("a", one))
+    run.stored["a"] = run.stored["a"]._replace(finished_at=None)
+
+    assert run.run_pass(function=lambda ctx: [ctx.run("a", one), ctx.now()][1]) == Completed(
+        STARTED_AT
+    )

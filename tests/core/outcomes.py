@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import Any, NoReturn, TypeAlias
 
@@ -70,3 +71,21 @@ def line(names: str) -> Callable[[Ctx], list[Any]]:
 def three(ctx: Ctx) -> Any:
     """Run three branches of two steps each."""
     return ctx.parallel(lambda: line("ax")(ctx), lambda: line("by")(ctx), lambda: line("cz")(ctx))
+
+
+def async_line(names: str) -> Callable[[Ctx], Any]:
+    """Return a workflow with one step after the other."""
+
+    async def workflow(ctx: Ctx) -> list[Any]:
+        return [await ctx.run(name, one) for name in names]
+
+    return workflow
+
+
+def gathered(*names: str) -> Callable[[Ctx], Any]:
+    """Return a workflow of tasks side by side, each a line."""
+
+    async def workflow(ctx: Ctx) -> Any:
+        return await asyncio.gather(*(async_line(part)(ctx) for part in names))
+
+    return workflow

@@ -13,7 +13,7 @@ from django_workflow.core.exceptions import (
     StepError,
     UndecodableValueError,
 )
-from django_workflow.core.replay import Completed, Diverged, Suspended
+from django_workflow.core.replay import Completed, Suspended
 from tests.core.fakes import MemoryRun
 from tests.core.outcomes import (
     Ctx,

@@ -197,6 +197,7 @@ def test_changed_step_among_recorded_or_pending_ones_is_named_beside_the_old_one
     place = data.draw(st.integers(0, len(known) - 1))
     code = data.draw(st.sampled_from(CHANGES))(line, place)
     assume(code != line)
+    executed = list(run.called)
 
     outcome = run.run_pass(function=form(placed(code), []))
 
@@ -206,6 +207,7 @@ def test_changed_step_among_recorded_or_pending_ones_is_named_beside_the_old_one
     assert (outcome.error.found or "").startswith(
         called(code[place]) if place < len(code) else "nothing"
     )
+    assert run.called == executed
 
 
 def inserted(line: list[Any], place: int) -> list[Any]:

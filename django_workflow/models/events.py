@@ -37,6 +37,7 @@ class Event(models.Model):
     run = models.ForeignKey(
         Run, models.CASCADE, verbose_name=_("for this run alone"), null=True, related_name="events"
     )
+    run_id: str | None
     data_text = models.TextField(_("data"), null=True)  # noqa: DJ001
     keep = models.BooleanField(_("kept for a later wait"), default=True)
     # The idempotency key of the step that sent it, so that a repeated attempt sends it once.
@@ -101,6 +102,7 @@ class Waiter(models.Model):
     """
 
     run = models.ForeignKey(Run, models.CASCADE, related_name="waiters", db_index=False)
+    run_id: str
     step_key = models.CharField(_("step"), max_length=STEP_KEY_LENGTH)
     event_id = models.CharField(_("event ID"), max_length=EVENT_ID_LENGTH)
     # As the how manieth of the ids that were asked for.

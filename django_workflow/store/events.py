@@ -259,7 +259,7 @@ def untried(limit: int) -> tuple[list[int], list[Waiter]]:
     """Return the oldest events and waiters that nobody has tried to match: their process has died before it could."""
     alias = settings().DATABASE
     events = Event.objects.using(alias).filter(tried_at=None, matched_at=None).order_by("pk")
-    waiters = Waiter.objects.using(alias).filter(tried_at=None).order_by("pk")
+    waiters = Waiter.objects.using(alias).open().filter(tried_at=None).order_by("pk")
     return list(events.values_list("pk", flat=True)[:limit]), list(waiters[:limit])
 
 

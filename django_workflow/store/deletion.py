@@ -19,7 +19,8 @@ def delete_ended(run_ids: Sequence[str]) -> int:
     for start in range(0, len(run_ids), CHUNK):
         chunk = run_ids[start : start + CHUNK]
         with transaction.atomic(using=alias):
-            # Their events before all, as who matches one does; what is due first, then the runs: the order of `store.runs`, so that a resume waits or is waited for.
+            # Their events, as who matches one does; then what is due, then the runs: the order of `store.runs`, so that a
+            # resume waits or is waited for.
             sent = Event.objects.using(alias).filter(run_id__in=chunk).order_by("pk")
             list(sent.select_for_update().values_list("pk"))
             due = Delivery.objects.using(alias).filter(run_id__in=chunk)

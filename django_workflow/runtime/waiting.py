@@ -142,7 +142,9 @@ def perform_notify(
 ) -> Record | None:
     """Send the step's event once, match it, and record how many runs it has reached."""
     claim: Claim = performer.claim
-    key = idempotency_key(claim.run_id, 0, performer.round_of(step), step.key)
+    # With the run's age: after a run is deleted its id may be used again, and its events are kept longer.
+    sender = f"{claim.run_id} {claim.run.created_at.isoformat()}"
+    key = idempotency_key(sender, 0, performer.round_of(step), step.key)
     fields: dict[str, Any] = {
         "registered": record is not None,
         "attempts": 1,

@@ -9,6 +9,7 @@ from django_workflow.core.context import (
     WorkflowContext,
     current_step,
 )
+from django_workflow.core.events import ArrivedEvent, EventResult, SentEvent
 from django_workflow.core.exceptions import (
     ArgumentDrift,
     ArgumentDriftError,
@@ -45,8 +46,10 @@ from django_workflow.core.workflow import (
     Workflow,
     acancel_runs,
     aget_run,
+    anotify,
     cancel_runs,
     get_run,
+    notify,
     workflow,
 )
 
@@ -55,12 +58,14 @@ __version__ = "0.1.0"
 __all__ = [
     "ArgumentDrift",
     "ArgumentDriftError",
+    "ArrivedEvent",
     "AsyncWorkflowContext",
     "CallError",
     "ChildRunError",
     "CrashLoopError",
     "CurrentStep",
     "DeliveryFencedError",
+    "EventResult",
     "Failure",
     "InvalidOptionError",
     "MisplacedStepError",
@@ -78,6 +83,7 @@ __all__ = [
     "RunStateError",
     "RunStatus",
     "RunTimeoutError",
+    "SentEvent",
     "SignatureError",
     "StepError",
     "StepStatus",
@@ -91,9 +97,11 @@ __all__ = [
     "WorkflowNotFoundError",
     "acancel_runs",
     "aget_run",
+    "anotify",
     "cancel_runs",
     "current_step",
     "get_run",
+    "notify",
     "register_dataclass",
     "register_enum",
     "register_type",

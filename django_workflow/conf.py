@@ -36,6 +36,7 @@ class Settings:
     SWEEP_QUEUE: str | None = None
     BEAT: bool = True
     RETENTION: timedelta | None = None
+    EVENT_RETENTION: timedelta = timedelta(days=7)
     RETRIES: RetryPolicy = DEFAULT_POLICY
     LEASE: timedelta = timedelta(seconds=30)
     STEP_TIMEOUT: timedelta | None = None
@@ -143,6 +144,7 @@ _READERS: Mapping[str, Callable[[str, Any], Any]] = {
     "SWEEP_QUEUE": _optional_text,
     "BEAT": _boolean,
     "RETENTION": _optional_duration,
+    "EVENT_RETENTION": _duration,
     "RETRIES": _policy,
     "LEASE": _duration,
     "STEP_TIMEOUT": _optional_duration,

@@ -42,7 +42,7 @@ class DeliveryAdmin(ReadOnlyAdmin):
 class EventAdmin(ReadOnlyAdmin):
     """What was sent."""
 
-    list_display = ("event_id", "run_link", "created_at", "matched_at", "expires_at")
+    list_display = ("event_id", "run_link", "created_at", "matched_at", "reached", "expires_at")
     search_fields = ("event_id__startswith", "run_id__startswith")
     search_help_text = _("The beginning of an event's or a run's ID")
     date_hierarchy = "created_at"
@@ -50,7 +50,7 @@ class EventAdmin(ReadOnlyAdmin):
 
     def get_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
         """Leave the data out for those who may not see payloads."""
-        columns = ("event_id", "run_link", "created_at", "matched_at", "expires_at")
+        columns = ("event_id", "run_link", "created_at", "matched_at", "reached", "expires_at")
         return (*columns, "sent") if may_see_payloads(request) else columns
 
     @admin.display(description=_("data"))

@@ -6,7 +6,7 @@ A step is known by branch, name and occurrence, so verbs are methods of the cont
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import date, datetime
@@ -15,16 +15,20 @@ from types import FunctionType
 from typing import Any, Generic, NoReturn, Protocol, TypeAlias, TypeVar, overload
 from uuid import UUID
 
+from django_workflow.core.codec import codec
 from django_workflow.core.durations import parse_duration, parse_moment
+from django_workflow.core.events import EventResult, SentEvent, Wanted, check_event_id
 from django_workflow.core.exceptions import InvalidOptionError, MisplacedStepError
 from django_workflow.core.steps import (
     NO_OPTIONS,
     AtomicStep,
+    NotifyStep,
     RunStep,
     SleepStep,
     SleepUntilStep,
     Step,
     StepOptions,
+    WaitForEventStep,
 )
 from django_workflow.core.types import P, T
 
@@ -218,6 +222,53 @@ class WorkflowContext(BaseContext[PayloadT]):
         """
         self._pass.meet(SleepUntilStep, name, self._options, (parse_moment(when),))
 
+    def wait_for_event(
+        self,
+        name: str,
+        event_id: str | Iterable[str],
+        timeout: Any = "7d",
+        *,
+        count: int | None = None,
+        lookback: Any = None,
+    ) -> EventResult:
+        """Wait until an event was sent with `notify()`, or the timeout is over; costs nothing meanwhile.
+
+        An event that was sent earlier and has reached nobody counts, the oldest first. A timeout is a result
+        (``.timed_out``), not an error.
+
+        Args:
+            name: The step's name.
+            event_id: The event's id; or several, of which ``count`` (default: all) have to arrive.
+            timeout: How long to wait.
+            count: How many of several events are enough.
+            lookback: How long ago a kept event may have been sent; default: as long as it is kept.
+
+        Raises:
+            InvalidOptionError: an argument cannot work.
+        """
+        wanted = Wanted.of(event_id, timeout, count, lookback)
+        return EventResult.from_record(
+            self._pass.meet(WaitForEventStep, name, self._options, (wanted,))
+        )
+
+    def notify(
+        self,
+        name: str,
+        event_id: str,
+        event_data: Any = None,
+        workflow_run_id: str | None = None,
+        keep: bool = True,
+    ) -> SentEvent:
+        """Send an event as a step: exactly once, also through crashes. See `django_workflow.notify()`.
+
+        Raises:
+            InvalidOptionError: an argument cannot work.
+            NotSerializableError: ``event_data`` cannot be stored.
+            StepError: there is no run ``workflow_run_id``, or the data are too long.
+        """
+        fields = notify_fields(event_id, event_data, workflow_run_id, keep)
+        return SentEvent.from_record(self._pass.meet(NotifyStep, name, self._options, fields))
+
     @overload
     def parallel(self, a: Callable[[], A], b: Callable[[], B], /) -> tuple[A, B]: ...
     @overload
@@ -290,6 +341,33 @@ class AsyncWorkflowContext(BaseContext[PayloadT]):
         """See `WorkflowContext.sleep_until()`."""
         await self._pass.meet(SleepUntilStep, name, self._options, (parse_moment(when),))
 
+    async def wait_for_event(
+        self,
+        name: str,
+        event_id: str | Iterable[str],
+        timeout: Any = "7d",
+        *,
+        count: int | None = None,
+        lookback: Any = None,
+    ) -> EventResult:
+        """See `WorkflowContext.wait_for_event()`."""
+        wanted = Wanted.of(event_id, timeout, count, lookback)
+        return EventResult.from_record(
+            await self._pass.meet(WaitForEventStep, name, self._options, (wanted,))
+        )
+
+    async def notify(
+        self,
+        name: str,
+        event_id: str,
+        event_data: Any = None,
+        workflow_run_id: str | None = None,
+        keep: bool = True,
+    ) -> SentEvent:
+        """See `WorkflowContext.notify()`."""
+        fields = notify_fields(event_id, event_data, workflow_run_id, keep)
+        return SentEvent.from_record(await self._pass.meet(NotifyStep, name, self._options, fields))
+
     @overload
     async def parallel(self, a: AsyncBranch[A], b: AsyncBranch[B], /) -> tuple[A, B]: ...
     @overload
@@ -323,6 +401,23 @@ class AsyncWorkflowContext(BaseContext[PayloadT]):
     async def cancel(self) -> NoReturn:
         """See `WorkflowContext.cancel()`."""
         self._pass.cancel()
+
+
+def notify_fields(
+    event_id: Any, event_data: Any, workflow_run_id: Any, keep: Any
+) -> tuple[str, str, str | None, bool]:
+    """Check what an event is to be sent with, and return it with the data as stored.
+
+    Raises:
+        InvalidOptionError: an argument cannot work.
+        NotSerializableError: the data cannot be stored.
+    """
+    if workflow_run_id is not None and not isinstance(workflow_run_id, str):
+        raise InvalidOptionError(f"workflow_run_id is the ID of a run, not {workflow_run_id!r}.")
+    if not isinstance(keep, bool):
+        raise InvalidOptionError(f"keep is True or False, not {keep!r}.")
+    text = codec.dumps(event_data, what="event_data")
+    return check_event_id(event_id), text, workflow_run_id, keep
 
 
 def check_branches(branches: tuple[Any, ...], *, may_be_awaitable: bool = False) -> None:

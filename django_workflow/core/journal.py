@@ -14,6 +14,8 @@ from typing import Final, NamedTuple
 
 from django_workflow.core.types import StepKind, StepStatus
 
+#: What ends when its time is over, if nothing has ended it before.
+TIMED: Final = frozenset({StepKind.SLEEP, StepKind.SLEEP_UNTIL, StepKind.WAIT_FOR_EVENT})
 EXEMPT: Final = frozenset({StepStatus.ABANDONED, StepStatus.CANCELLED})
 
 
@@ -37,8 +39,8 @@ class Record(NamedTuple):
 
     @property
     def is_timer(self) -> bool:
-        """Whether the passing of time alone ends the step."""
-        return self.kind in (StepKind.SLEEP, StepKind.SLEEP_UNTIL)
+        """Whether the passing of time ends the step."""
+        return self.kind in TIMED
 
 
 class Journal:

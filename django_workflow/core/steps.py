@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from typing import Any, ClassVar
 
 from django_workflow.core.durations import parse_duration
+from django_workflow.core.events import Wanted
 from django_workflow.core.exceptions import InvalidOptionError
 from django_workflow.core.retry import RetryPolicy
 from django_workflow.core.types import JSONValue, StepKind
@@ -150,6 +151,50 @@ class SleepUntilStep(Step):
     def arguments(self) -> dict[str, JSONValue]:
         """Return the moment as ISO text."""
         return {"until": self.moment.isoformat()}
+
+
+@dataclass(frozen=True, slots=True)
+class WaitForEventStep(Step):
+    """``ctx.wait_for_event``: nothing happens until events have arrived, or the time is over."""
+
+    wanted: Wanted
+
+    kind: ClassVar[StepKind] = StepKind.WAIT_FOR_EVENT
+    compares: ClassVar[bool] = True
+
+    def arguments(self) -> dict[str, JSONValue]:
+        """Return event ids, how many of them, and the timeout in seconds."""
+        wanted = self.wanted
+        arguments: dict[str, JSONValue] = {
+            "event_ids": list(wanted.event_ids),
+            "count": wanted.count,
+            "seconds": wanted.timeout.total_seconds(),
+        }
+        if wanted.lookback is not None:
+            arguments["lookback"] = wanted.lookback.total_seconds()
+        return arguments
+
+
+@dataclass(frozen=True, slots=True)
+class NotifyStep(Step):
+    """``ctx.notify``: an event is sent, once whatever happens on the way."""
+
+    event_id: str
+    #: The data as stored.
+    data_text: str
+    workflow_run_id: str | None
+    keep: bool
+
+    kind: ClassVar[StepKind] = StepKind.NOTIFY
+    has_body: ClassVar[bool] = True
+    compares: ClassVar[bool] = True
+
+    def arguments(self) -> dict[str, JSONValue]:
+        """Return the event id, and the run it is for."""
+        arguments: dict[str, JSONValue] = {"event_id": self.event_id}
+        if self.workflow_run_id is not None:
+            arguments["workflow_run_id"] = self.workflow_run_id
+        return arguments
 
 
 @dataclass(frozen=True, slots=True)

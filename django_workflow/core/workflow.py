@@ -15,7 +15,12 @@ from typing import Any, Generic, Protocol, TypeVar, overload
 
 from asgiref.sync import markcoroutinefunction
 
-from django_workflow.core.context import AsyncWorkflowContext, PayloadT, WorkflowContext
+from django_workflow.core.context import (
+    AsyncWorkflowContext,
+    PayloadT,
+    WorkflowContext,
+    notify_fields,
+)
 from django_workflow.core.durations import parse_duration, parse_moment
 from django_workflow.core.exceptions import InvalidOptionError, WorkflowNotFoundError
 from django_workflow.core.ports import get_door, get_runtime
@@ -425,6 +430,38 @@ def cancel_runs(
 async def acancel_runs(*ids: str, **filters: Any) -> int:
     """See `cancel_runs()`."""
     return await get_runtime().in_thread(cancel_runs, *ids, **filters)  # type: ignore[no-any-return]
+
+
+def notify(
+    event_id: str,
+    event_data: Any = None,
+    *,
+    workflow_run_id: str | None = None,
+    keep: bool = True,
+) -> Any:
+    """Send an event to every run that waits for its id, when the caller's transaction commits; return the event.
+
+    If nobody waits, it is kept (``WORKFLOW["EVENT_RETENTION"]``) for the first wait that asks. ``.reached`` of the
+    event tells how many runs it woke, once it is matched; None before.
+
+    Args:
+        event_id: What runs wait for.
+        event_data: Anything that can be stored as JSON.
+        workflow_run_id: The only run that may receive it.
+        keep: Whether an event that reaches nobody is kept.
+
+    Raises:
+        InvalidOptionError: an argument cannot work, or a transaction is open on another alias alone.
+        NotSerializableError: ``event_data`` cannot be stored.
+        PayloadTooLargeError: ``event_data`` is longer than ``WORKFLOW["MAX_PAYLOAD_BYTES"]``.
+        RunNotFoundError: there is no run ``workflow_run_id``.
+    """
+    return get_runtime().notify(*notify_fields(event_id, event_data, workflow_run_id, keep))
+
+
+async def anotify(event_id: str, event_data: Any = None, **options: Any) -> Any:
+    """See `notify()`."""
+    return await get_runtime().in_thread(notify, event_id, event_data, **options)
 
 
 def describe(failure: Failure) -> str:

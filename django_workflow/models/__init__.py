@@ -1,4 +1,4 @@
-"""The rows: a run, its steps and attempts, what is due, and the events that were sent.
+"""The rows: a run, its steps and attempts, what is due, and the events that were sent, and who waits for them.
 
 Texts named ``payload_text``, ``result_text``, ``arguments_text``, ``failure_text`` hold what ``core.codec`` wrote: ASCII
 JSON, kept as text because a jsonb column would refuse NUL, reorder keys and cost a parse on the hot path. Nothing
@@ -7,7 +7,8 @@ here writes: ``store`` is the only writer, and every verb of a handle goes throu
 
 from __future__ import annotations
 
-from django_workflow.models.deliveries import Delivery, DeliveryQuerySet, Event, Sweep
+from django_workflow.models.deliveries import Delivery, DeliveryQuerySet, Sweep
+from django_workflow.models.events import Event, EventQuerySet, Waiter, WaiterQuerySet
 from django_workflow.models.runs import Run, RunLabel, RunQuerySet
 from django_workflow.models.steps import Attempt, Step
 
@@ -16,9 +17,12 @@ __all__ = [
     "Delivery",
     "DeliveryQuerySet",
     "Event",
+    "EventQuerySet",
     "Run",
     "RunLabel",
     "RunQuerySet",
     "Step",
     "Sweep",
+    "Waiter",
+    "WaiterQuerySet",
 ]

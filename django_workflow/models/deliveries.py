@@ -1,4 +1,4 @@
-"""What is due, what was sent, and when due rows were last looked for."""
+"""What is due, and when due rows were last looked for."""
 
 from __future__ import annotations
 
@@ -65,28 +65,6 @@ class Delivery(models.Model):
     def is_turn(self) -> bool:
         """Whether this is the run's turn rather than a step delivery."""
         return not self.step_key
-
-
-class Event(models.Model):
-    """What ``notify`` sent; kept until it is consumed or expires, so an early event is not lost."""
-
-    event_id = models.CharField(_("event ID"), max_length=255)
-    run = models.ForeignKey(
-        Run, models.CASCADE, verbose_name=_("for this run alone"), null=True, related_name="events"
-    )
-    data_text = models.TextField(_("data"), null=True)  # noqa: DJ001
-    created_at = models.DateTimeField(_("sent"))
-    matched_at = models.DateTimeField(_("matched"), null=True)
-    expires_at = models.DateTimeField(_("expires"), null=True)
-
-    class Meta:
-        verbose_name = _("event")
-        verbose_name_plural = _("events")
-        default_permissions = ("view",)
-        indexes = [models.Index(fields=["event_id", "created_at"], name="dw_event_id")]
-
-    def __str__(self) -> str:
-        return self.event_id
 
 
 class Sweep(models.Model):

@@ -98,7 +98,15 @@ class Step(models.Model):
         failure = self.failure
         if self.status == types.StepStatus.RETRYING and failure is not None:
             return f'"{self.name}" is retried{until} after {failure.error_class}: {failure.message}'
+        if self.status == types.StepStatus.WAITING and self.kind == types.StepKind.WAIT_FOR_EVENT:
+            return f'"{self.name}" is waiting for {self._wanted()}{until}'
         return f'"{self.name}" is {self.status}{until}'
+
+    def _wanted(self) -> str:
+        ids = [f'"{event_id}"' for event_id in self.arguments.get("event_ids", [])]
+        if len(ids) == 1:
+            return f"event {ids[0]}"
+        return f"{self.arguments.get('count')} of the events {', '.join(ids)}"
 
 
 class Attempt(models.Model):

@@ -27,9 +27,10 @@ from django_workflow.core.exceptions import (
 from django_workflow.core.retry import RetryPolicy
 from django_workflow.core.types import RunStatus
 from django_workflow.core.workflow import TriggerOptions, Workflow, registry
-from django_workflow.models import Run
+from django_workflow.models import Event, Run
 from django_workflow.runtime.executor import refuse_open_transaction
 from django_workflow.runtime.payloads import check_payload
+from django_workflow.runtime.waiting import send
 from django_workflow.runtime.worker import hint
 from django_workflow.store import runs as store
 from django_workflow.store.runs import NewRun
@@ -81,7 +82,8 @@ class DjangoRuntime:
                 f"workflow_run_ids must name each of the {len(payloads)} payloads once; found {len(ids)} ids, "
                 f"{len(set(ids))} of them different."
             )
-        self._refuse_other_alias(workflow, detached=options.detached)
+        if not options.detached:
+            self._refuse_other_alias(f"{workflow.name}.trigger()", "run", " Or pass detached=True.")
         new = self._new_runs(workflow, payloads, options, ids)
         created = store.insert(new)
         transaction.on_commit(
@@ -137,17 +139,16 @@ class DjangoRuntime:
             else codec.dumps(checked, what="payload", max_bytes=settings().MAX_PAYLOAD_BYTES)
         )
 
-    def _refuse_other_alias(self, workflow: Workflow[Any, Any], *, detached: bool) -> None:
-        """Refuse a trigger that would not be rolled back with the transaction it seems to belong to."""
-        if detached or connection().in_atomic_block:
+    def _refuse_other_alias(self, verb: str, noun: str, advice: str = "") -> None:
+        """Refuse a verb that would not be rolled back with the transaction it seems to belong to."""
+        if connection().in_atomic_block:
             return
         for alias in connections:
             blocks = connections[alias].atomic_blocks if alias != self.alias else []
             if any(not getattr(block, "_from_testcase", False) for block in blocks):
                 raise InvalidOptionError(
-                    f'{workflow.name}.trigger() was called inside a transaction on "{alias}", but runs are kept on '
-                    f'"{self.alias}": a roll-back would leave the run. Open a transaction on "{self.alias}", or pass '
-                    "detached=True."
+                    f'{verb} was called inside a transaction on "{alias}", but {noun}s are kept on "{self.alias}": a '
+                    f'roll-back would leave the {noun}. Open a transaction on "{self.alias}".{advice}'
                 )
 
     def _handles(
@@ -190,6 +191,13 @@ class DjangoRuntime:
         run._state.db = self.alias
         run._state.adding = False
         return run
+
+    def notify(
+        self, event_id: str, data_text: str, workflow_run_id: str | None, keep: bool
+    ) -> Event:
+        """See `core.workflow.notify()`."""
+        self._refuse_other_alias("notify()", "event")
+        return send(event_id, data_text, workflow_run_id, keep)
 
     # Look up and wait
 

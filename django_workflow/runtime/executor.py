@@ -26,6 +26,7 @@ from django_workflow.core.exceptions import (
     UndecodableValueError,
     WorkflowError,
 )
+from django_workflow.core.journal import Record
 from django_workflow.core.replay import (
     Cancelled,
     Completed,
@@ -49,12 +50,15 @@ from django_workflow.runtime.failure import (
     stored_options,
     text_of,
 )
+from django_workflow.runtime.handlers import elapse, opened
 from django_workflow.runtime.journals import journals
-from django_workflow.runtime.performer import Allowance, Performer, marker_row, opened
+from django_workflow.runtime.performer import Allowance, Performer
+from django_workflow.runtime.step_rows import marker_row
 from django_workflow.runtime.urls import url_of
+from django_workflow.runtime.waiting import match_waiting
 from django_workflow.store import claims, records, runs
 from django_workflow.store.records import AttemptRow
-from django_workflow.store.rows import Claim, StepRow
+from django_workflow.store.rows import Claim
 from django_workflow.store.sql import connection
 
 logger = logging.getLogger(__name__)
@@ -150,25 +154,28 @@ def _stand_still(claim: Claim) -> End:
     return End.OVER
 
 
-def _record_elapsed(claim: Claim, found: list[Any]) -> list[datetime | None]:
+def _record_elapsed(claim: Claim, found: list[Record]) -> list[datetime | None]:
     """Record the timers that are over, in their order; return when the others are."""
-    timers = [record for record in found if record.sequence is None and record.is_timer]
-    for timer in sorted((t for t in timers if t.wake_at <= claim.now), key=lambda t: t.wake_at):
-        records.record(claim, _elapsed(timer))
-    return [timer.wake_at for timer in timers if timer.wake_at > claim.now]
+    for timer in _over(found, claim.now):
+        elapse(claim, timer)
+    return [
+        record.wake_at
+        for record in found
+        if _is_open_timer(record) and record.wake_at is not None and record.wake_at > claim.now
+    ]
 
 
-def _elapsed(timer: Any) -> StepRow:
-    return StepRow(
-        key=timer.key,
-        name=timer.name,
-        branch=timer.branch,
-        kind=timer.kind,
-        status=StepStatus.COMPLETED,
-        arguments_text=timer.arguments_text,
-        wake_at=timer.wake_at,
-        registered=True,
-    )
+def _is_open_timer(record: Record) -> bool:
+    return record.sequence is None and record.is_timer
+
+
+def _over(found: list[Record], now: datetime) -> list[Record]:
+    timers = [
+        (record.wake_at, place, record)
+        for place, record in enumerate(found)
+        if _is_open_timer(record) and record.wake_at is not None and record.wake_at <= now
+    ]
+    return [record for _, _, record in sorted(timers)]
 
 
 def _no_answer(error: Exception) -> DeliveryTroubleError:
@@ -271,19 +278,17 @@ class _Entry:
     def _add_elapsed(self) -> None:
         if not self.claim.is_turn:
             return
-        timers = [record for record in self.journal.open_records() if record.is_timer]
-        for timer in sorted(
-            (t for t in timers if t.wake_at and t.wake_at <= self.claim.now),
-            key=lambda t: t.wake_at or self.claim.now,
-        ):
-            done = records.record(self.claim, _elapsed(timer))
-            self.journal.add(
-                timer._replace(
-                    status=StepStatus.COMPLETED,
-                    sequence=done.sequence,
-                    finished_at=done.finished_at,
-                )
-            )
+        known, is_behind = self.journal.watermark, False
+        for timer in _over(self.journal.open_records(), self.claim.now):
+            done = elapse(self.claim, timer)
+            if done is None:
+                is_behind = True
+            else:
+                self.journal.add(done)
+        if is_behind:
+            # An event came first, and is recorded between what was loaded and what was added here.
+            self.journal.forget_open()
+            self.journal.extend(records.load(self.claim.run_id, known))
 
     def _facts(self) -> RunFacts:
         run = self.claim.run
@@ -414,6 +419,9 @@ class _Entry:
             due_at=self._deadline(),
             markers=[marker_row(m) for m in self.markers],
         )
+        if any(row.awaits for row in rows):
+            # After the commit: whoever commits last, this wait or an event's sender, sees the other.
+            match_waiting(self.claim.run_id)
 
     def _deadline(self) -> datetime | None:
         return None if self.in_handler else self.claim.run.deadline

@@ -23,12 +23,10 @@ from django_workflow.core.steps import (
     AtomicStep,
     PatchStep,
     RunStep,
-    SleepStep,
-    SleepUntilStep,
     Step,
     StepOptions,
 )
-from django_workflow.core.types import Failure, StepKind, StepStatus
+from django_workflow.core.types import Failure, StepStatus
 from django_workflow.models import Attempt
 from django_workflow.runtime.atomics import perform_atomic
 from django_workflow.runtime.bodies import (
@@ -37,7 +35,9 @@ from django_workflow.runtime.bodies import (
     idempotency_key,
 )
 from django_workflow.runtime.failure import retry_in, text_of, timeout_failure
+from django_workflow.runtime.handlers import HANDLERS
 from django_workflow.runtime.overtime import Overtime
+from django_workflow.runtime.step_rows import marker_row, record_of
 from django_workflow.store import claims, records
 from django_workflow.store.records import AttemptRow
 from django_workflow.store.rows import Claim, StepRow
@@ -102,14 +102,16 @@ class Performer:
         """See `core.replay.Host.execute()`."""
         if self.fenced or self.broken is not None or self.exhausted:
             return None
-        if isinstance(step, SleepStep | SleepUntilStep):
-            return self._timer(step, record, markers)
-        if not isinstance(step, RunStep) or not self.may_execute(record):
+        carry_out = HANDLERS[step.kind].perform
+        if carry_out is None or (step.has_body and not self._may_begin(record)):
             return None
-        if not self.allowance.spend():
-            self.exhausted = True
-            return None
-        return self._perform(step, record, markers)
+        return carry_out(self, step, record, markers)
+
+    def _may_begin(self, record: Record | None) -> bool:
+        if not self.may_execute(record):
+            return False
+        self.exhausted = not self.allowance.spend()
+        return not self.exhausted
 
     def may_execute(self, record: Record | None) -> bool:
         """Whether a body may be begun now: no step delivery has it, and its retry delay is over."""
@@ -119,31 +121,10 @@ class Performer:
             return False
         return record.wake_at is None or record.wake_at <= self.now
 
-    def _timer(
-        self,
-        step: SleepStep | SleepUntilStep,
-        record: Record | None,
-        markers: tuple[PatchStep, ...],
-    ) -> Record | None:
-        if record is not None:
-            return None
-        past = (
-            step.duration <= timedelta(0)
-            if isinstance(step, SleepStep)
-            else step.moment <= self.now
-        )
-        if not past:
-            return None
-        row = opened(step)
-        return self.write(
-            step,
-            StepRow(**{**_as_dict(row), "status": StepStatus.COMPLETED, "wakes_in": None}),
-            markers,
-        )
-
-    def _perform(
+    def perform(
         self, step: RunStep, record: Record | None, markers: tuple[PatchStep, ...]
     ) -> Record | None:
+        """Call the body of a step and record what became of it."""
         attempt = (record.attempts if record is not None else 0) + 1
         options = step.options.over(self.options)
         atomic = isinstance(step, AtomicStep)
@@ -165,14 +146,15 @@ class Performer:
         current = CurrentStep(
             name=step.name,
             attempt=attempt,
-            idempotency_key=idempotency_key(self.claim.run_id, 0, self._round(step), step.key),
+            idempotency_key=idempotency_key(self.claim.run_id, 0, self.round_of(step), step.key),
             workflow_run_id=self.claim.run_id,
             deadline=None if timeout is None else self.now + timeout,
         )
         call = _Call(step, record, markers, attempt, options, timeout, current)
         return perform_atomic(self, call) if atomic else self._perform_run(call)
 
-    def _round(self, step: Step) -> int:
+    def round_of(self, step: Step) -> int:
+        """Return the round of the failure handler that the step belongs to; 0 for the function's."""
         return self.claim.run.handler_round if step.branch.startswith("failure.") else 0
 
     def _perform_run(self, call: _Call) -> Record | None:
@@ -233,7 +215,7 @@ class Performer:
         except DatabaseError as away:
             self.broken = away
         else:
-            self.add(_record_of(row, None, None)._replace(wake_at=self.now + delay), call.markers)
+            self.add(record_of(row, None, None)._replace(wake_at=self.now + delay), call.markers)
         return None
 
     def write(
@@ -269,13 +251,13 @@ class Performer:
         done = records.record(self.claim, row, markers=marks, attempt=attempt)
         if self.claim.is_turn and done.sequence != before + 1 + len(marks):
             self.exhausted = True
-        return _record_of(row, done.sequence, done.finished_at)
+        return record_of(row, done.sequence, done.finished_at)
 
     def add(self, record: Record, markers: tuple[PatchStep, ...]) -> None:
         """Put what was written into the journal of this entry."""
         # Markers stand before the step in their branch; their numbers only matter to the database.
         for marker in markers:
-            self.journal.add(_record_of(marker_row(marker), 0, None))
+            self.journal.add(record_of(marker_row(marker), 0, None))
         self.journal.add(record)
 
     def keep_late(self, row: StepRow) -> None:
@@ -345,53 +327,3 @@ class _Call:
             registered=self.record is not None,
             **fields,
         )
-
-
-def opened(step: Step) -> StepRow:
-    """Return the row with which a step is registered before it has a result."""
-    arguments = codec.dumps(step.arguments(), what="arguments") if step.compares else ""
-    base: dict[str, Any] = {
-        "key": step.key,
-        "name": step.name,
-        "branch": step.branch,
-        "kind": step.kind,
-        "arguments_text": arguments,
-    }
-    if isinstance(step, SleepStep):
-        return StepRow(**base, status=StepStatus.SLEEPING, wakes_in=step.duration)
-    if isinstance(step, SleepUntilStep):
-        return StepRow(**base, status=StepStatus.SLEEPING, wake_at=step.moment)
-    return StepRow(**base, status=StepStatus.PENDING)
-
-
-def marker_row(marker: PatchStep) -> StepRow:
-    """Return the row of a ``ctx.patched()`` marker."""
-    return StepRow(
-        key=marker.key,
-        name=marker.name,
-        branch=marker.branch,
-        kind=StepKind.PATCH,
-        status=StepStatus.COMPLETED,
-    )
-
-
-def _as_dict(row: StepRow) -> dict[str, Any]:
-    return {name: getattr(row, name) for name in row.__dataclass_fields__}
-
-
-def _record_of(row: StepRow, sequence: int | None, finished_at: Any) -> Record:
-    return Record(
-        row.key,
-        row.name,
-        row.branch,
-        row.kind,
-        row.status,
-        sequence,
-        row.arguments_text,
-        row.result_text,
-        row.failure_text,
-        row.attempts,
-        row.delivered,
-        row.wake_at,
-        finished_at,
-    )

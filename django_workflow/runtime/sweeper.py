@@ -1,4 +1,7 @@
-"""The sweep: what makes hints unnecessary. Looks for due rows and tells workers, at most once a second in all."""
+"""The sweep: what makes hints unnecessary. Looks for due rows and tells workers, at most once a second in all.
+
+It also brings events and waits together whose processes died before they could.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ from datetime import datetime, timedelta
 
 from django_workflow.conf import settings
 from django_workflow.models import Delivery, Run, Sweep
+from django_workflow.runtime.waiting import delete_expired, match_untried
 from django_workflow.runtime.worker import hint, worker_name
 from django_workflow.store import claims
 
@@ -29,6 +33,8 @@ def sweep(*, force: bool = False, interval: timedelta | None = None) -> int:
         return 0
     due = count_due()
     wake_workers(due)
+    match_untried()
+    delete_expired()
     return due
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from django.db import transaction
 
 from django_workflow.conf import settings
-from django_workflow.models import Delivery, Run
+from django_workflow.models import Delivery, Event, Run
 
 CHUNK = 100
 
@@ -19,7 +19,10 @@ def delete_ended(run_ids: Sequence[str]) -> int:
     for start in range(0, len(run_ids), CHUNK):
         chunk = run_ids[start : start + CHUNK]
         with transaction.atomic(using=alias):
-            # What is due first, then the runs: the order of `store.runs`, so that a resume waits or is waited for.
+            # Their events, as who matches one does; then what is due, then the runs: the order of `store.runs`, so that a
+            # resume waits or is waited for.
+            sent = Event.objects.using(alias).filter(run_id__in=chunk).order_by("pk")
+            list(sent.select_for_update().values_list("pk"))
             due = Delivery.objects.using(alias).filter(run_id__in=chunk)
             list(due.order_by("run_id", "-step_key").select_for_update().values_list("pk"))
             ended = Run.objects.using(alias).filter(pk__in=chunk).ended().select_for_update()

@@ -14,6 +14,7 @@ from django_workflow.core.exceptions import DeliveryFencedError
 from django_workflow.core.journal import Record
 from django_workflow.core.types import StepStatus
 from django_workflow.models import Attempt
+from django_workflow.store import waiters
 from django_workflow.store.claims import FREE, give_back
 from django_workflow.store.rows import DELIVERY, STEP, Claim, StepRow, moment_of
 from django_workflow.store.sql import STEP_INSERT_COLUMNS, Postgres, connection, dialect
@@ -87,8 +88,8 @@ def record(
                 _record(_turn_of(claim), marker)
             if attempt is not None:
                 keep_attempt(claim, attempt)
-            return _moved(claim, _record(claim, row), len(markers) + 1)
-    return _moved(claim, _record(claim, row), 1)
+            return moved(claim, _record(claim, row), len(markers) + 1)
+    return moved(claim, _record(claim, row), 1)
 
 
 def _turn_of(claim: Claim) -> Claim:
@@ -98,7 +99,8 @@ def _turn_of(claim: Claim) -> Claim:
     return claim
 
 
-def _moved(claim: Claim, done: Recorded, own: int) -> Recorded:
+def moved(claim: Claim, done: Recorded, own: int) -> Recorded:
+    """Remember the counter that this holder's own record has raised."""
     # Others' wakes in between leave the remembered counter behind, and the turn is due again when it is given back.
     if claim.is_turn and done.sequence == claim.wakes + own:
         claim.wakes = done.sequence
@@ -162,7 +164,7 @@ def put_off(
         if not cursor.rowcount:
             raise fenced(claim, f'An attempt of step "{row.name}"')
         for marker in markers:
-            _moved(claim, _record(claim, marker), 1)
+            moved(claim, _record(claim, marker), 1)
         # The row may or may not be there: a body that outlasts its timeout is written for the first time here.
         speak.write_step(cursor, claim.run_id, replace(row, registered=True), None)
         if attempt is not None:
@@ -187,7 +189,7 @@ def wait(
     speak = dialect()
     with transaction.atomic(using=settings().DATABASE), connection().cursor() as cursor:
         for marker in markers:
-            _moved(claim, _record(claim, marker), 1)
+            moved(claim, _record(claim, marker), 1)
         # The fencing check, first of all; the row is given back as the last statement, with the earliest timer.
         cursor.execute(
             f"UPDATE {DELIVERY} SET begun = '' WHERE id = %s AND token = %s",
@@ -197,6 +199,7 @@ def wait(
             raise fenced(claim, "The waiting steps")
         new = [row for row in rows if not row.registered]
         _insert_open(cursor, claim.run_id, new)
+        waiters.insert(cursor, claim.run_id, new)
         for key in fan_out:
             cursor.execute(
                 f"UPDATE {STEP} SET delivered = %s WHERE run_id = %s AND {speak.name('key')} = %s AND sequence IS NULL",

@@ -74,6 +74,14 @@ CLAIM_COLUMNS = (
 )
 
 
+class Awaited(NamedTuple):
+    """The events that a step waits for, and how many of them."""
+
+    event_ids: tuple[str, ...]
+    needed: int
+    lookback: timedelta | None = None
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StepRow:
     """A step to be written. Times are given as durations: the database's clock says when."""
@@ -95,6 +103,8 @@ class StepRow:
     worker: str = ""
     delivered: bool = False
     registered: bool = False
+    #: The waiters that are written with the step.
+    awaits: Awaited | None = None
 
 
 def moment_of(value: Any) -> datetime | None:

@@ -12,6 +12,7 @@ from django.db.models import Case, F, Value, When
 from django_workflow.conf import settings
 from django_workflow.core.types import RunStatus, StepStatus
 from django_workflow.models import Delivery, Run, RunLabel, Step
+from django_workflow.store import waiters
 from django_workflow.store.claims import now as database_now
 from django_workflow.store.records import OPEN, AttemptRow, keep_attempt
 from django_workflow.store.rows import DELIVERY, RUN, STEP, Claim
@@ -167,6 +168,7 @@ def _close_steps(run_id: str, status: StepStatus) -> None:
     Step.objects.using(settings().DATABASE).filter(run_id=run_id, status__in=OPEN).update(
         status=status, finished_at=database_now()
     )
+    waiters.delete_of_run(run_id)
 
 
 def _runs(run_id: str) -> Any:

@@ -129,14 +129,15 @@ class SandboxPerformer(Performer):
         """The box's time."""
         return self._clock()
 
-    def _perform(
+    def perform(
         self, step: RunStep, record: Record | None, markers: tuple[PatchStep, ...]
     ) -> Record | None:
+        """See `Performer.perform()`."""
         rule = self._rules.take(step)
         if rule is not None:
             step = replace(step, fn=with_fault(step.fn, rule))
         try:
-            return super()._perform(step, record, markers)
+            return super().perform(step, record, markers)
         except SimulatedDeath:
             self.fenced = True
             return None

@@ -16,7 +16,7 @@ from django_workflow.conf import settings
 from django_workflow.core.durations import parse_duration, parse_moment
 from django_workflow.core.exceptions import InvalidOptionError, RunNotFinishedError, WorkflowError
 from django_workflow.core.types import StepKind
-from django_workflow.models import Delivery, Run, Step
+from django_workflow.models import Delivery, Event, Run, Step
 from django_workflow.runtime.executor import (
     DeliveryTroubleError,
     End,
@@ -25,6 +25,7 @@ from django_workflow.runtime.executor import (
 )
 from django_workflow.runtime.journals import journals
 from django_workflow.runtime.performer import Allowance
+from django_workflow.runtime.waiting import match_untried
 from django_workflow.runtime.worker import put_off
 from django_workflow.store import claims
 from django_workflow.store.rows import Claim
@@ -158,14 +159,17 @@ class WorkflowSandbox:
 
     def _drive(self) -> None:
         for _ in range(MOST_PASSES):
-            found = claims.claim(self._worker, 1, only=self.run_ids)
-            if not found:
-                return
-            journals.clear()
-            self._carry(found[0])
+            for claim in claims.claim(self._worker, 1, only=self.run_ids):
+                journals.clear()
+                self._carry(claim)
+                last = claim.run
+                break
+            else:
+                if not match_untried():
+                    return
         raise RestlessRunError(
-            f"After {MOST_PASSES} passes there is still something due in the sandbox, last for run {found[0].run_id} of "
-            f'workflow "{found[0].run.workflow}". Does it loop for ever, or retry without a delay?'
+            f"After {MOST_PASSES} passes there is still something due in the sandbox, last for run {last.id} of "
+            f'workflow "{last.workflow}". Does it loop for ever, or retry without a delay?'
         )
 
     def _carry(self, claim: Claim) -> None:
@@ -193,6 +197,8 @@ class WorkflowSandbox:
         for run in result if isinstance(result, list) else [result]:
             if isinstance(run, Run):
                 run.refresh()
+            elif isinstance(run, Event):
+                run.refresh_from_db(using=settings().DATABASE)
         return result
 
     def after_transaction(self) -> None:

@@ -45,9 +45,16 @@ def keys(records: list[Record]) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("kind", "is_timer"), [("sleep", True), ("sleep_until", True), ("run", False), ("call", False)]
+    ("kind", "is_timer"),
+    [
+        ("sleep", True),
+        ("sleep_until", True),
+        ("wait_for_event", True),
+        ("run", False),
+        ("call", False),
+    ],
 )
-def test_timers_are_ended_by_time_alone(kind: str, is_timer: bool) -> None:
+def test_timers_are_ended_by_time(kind: str, is_timer: bool) -> None:
     assert record("a", kind=kind).is_timer is is_timer
 
 

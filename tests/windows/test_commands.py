@@ -501,6 +501,63 @@ def test_check_names_runs_without_a_wake_up(doubler: Workflow[Any, Any]) -> None
     assert "have no wake-up: two." in message
 
 
+# workflow_notify
+
+
+@workflow(name="cmd_waits")
+def waiter(ctx: WorkflowContext[Any]) -> Any:
+    return ctx.wait_for_event("pickup", "pickup:1", timeout="1h").event_data
+
+
+def test_notify_says_whom_it_reached() -> None:
+    run = waiter.trigger()
+    drain()
+
+    said = call("workflow_notify", "pickup:1", "--data", '{"by": "Ann"}')
+
+    drain()
+    assert said == 'Sent event "pickup:1"; it reached 1 run.\n'
+    assert run.refresh().result == {"by": "Ann"}
+
+
+def test_notify_that_reaches_nobody_says_whether_it_is_kept() -> None:
+    assert call("workflow_notify", "pickup:2") == (
+        'Sent event "pickup:2"; nobody waits for it, so it is kept.\n'
+    )
+    assert call("workflow_notify", "pickup:2", "--no-keep") == (
+        'Sent event "pickup:2"; nobody waits for it.\n'
+    )
+
+
+def test_notify_as_json() -> None:
+    run = waiter.trigger(workflow_run_id="waits")
+    drain()
+
+    said = call("workflow_notify", "pickup:1", "--data", "7", "--run", run.id, "--json")
+
+    assert json.loads(said) == {
+        "event_id": "pickup:1",
+        "event_data": 7,
+        "workflow_run_id": "waits",
+        "reached": 1,
+    }
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("pickup:1", "--data", "{"), "--data is no JSON"),
+        (("pickup:1", "--run", "nobody"), 'no run "nobody"'),
+        (("",), "An event ID is a text"),
+    ],
+)
+def test_notify_used_wrongly(arguments: tuple[str, ...], message: str) -> None:
+    status, said = status_of("workflow_notify", *arguments)
+
+    assert status == 2
+    assert message in said
+
+
 # All of them
 
 

@@ -19,9 +19,11 @@ from django_workflow import (
     RunNotFinishedError,
     TransactionOpenError,
     WorkflowContext,
+    anotify,
     cancel_runs,
     current_step,
     get_run,
+    notify,
     workflow,
 )
 from django_workflow.core.ports import get_clock, get_dispatcher, get_runtime
@@ -641,3 +643,71 @@ def test_run_of_the_box_goes_on_in_a_worker_afterwards() -> None:
     other.cancel()
 
     assert drain() == 0
+
+
+# Events
+
+
+@workflow(name="sandbox.parcel")
+def parcel(ctx: WorkflowContext[Any]) -> Any:
+    return ctx.wait_for_event("pickup", "pickup", timeout="1d").event_data
+
+
+@workflow(name="sandbox.sender")
+def sender(ctx: WorkflowContext[Any]) -> None:
+    ctx.run("call", notify, "pickup", "from a body")
+
+
+@pytest.mark.django_db
+def test_notify_is_followed_by_what_it_wakes() -> None:
+    with WorkflowSandbox():
+        run = parcel.trigger()
+
+        event = notify("pickup", "here")
+
+        assert event.reached == 1
+        assert run.refresh().result == "here"
+
+
+@pytest.mark.django_db
+def test_notify_in_a_transaction_wakes_when_it_commits() -> None:
+    with WorkflowSandbox() as box:
+        run = parcel.trigger()
+
+        with transaction.atomic():
+            notify("pickup", "here")
+            assert box.waiting_on(run) == ["pickup"]
+
+        assert run.refresh().result == "here"
+
+
+@pytest.mark.django_db
+def test_notify_in_a_transaction_that_is_rolled_back_wakes_nobody() -> None:
+    with WorkflowSandbox() as box:
+        run = parcel.trigger()
+
+        with transaction.atomic():
+            notify("pickup", "here")
+            transaction.set_rollback(True)
+
+        assert box.waiting_on(run) == ["pickup"]
+
+
+@pytest.mark.django_db
+def test_body_that_notifies_wakes_the_other_run() -> None:
+    with WorkflowSandbox():
+        run = parcel.trigger()
+        sender.trigger()
+
+        assert run.refresh().result == "from a body"
+
+
+@pytest.mark.django_db
+def test_async_notify() -> None:
+    async def play() -> Any:
+        async with WorkflowSandbox():
+            run = await parcel.atrigger()
+            event = await anotify("pickup", "here")
+            return event.reached, (await run.arefresh()).result
+
+    assert async_to_sync(play)() == (1, "here")

@@ -15,11 +15,12 @@ from django.db.models import F, Sum
 
 from demo_project.shop.models import Payment, Product, Reservation, Session
 from demo_project.shop.workflows import drip, dynamic, order
+from django_workflow import Workflow
 from django_workflow.core.plain import plain
 from django_workflow.models import Run
 
 INPUT = Path(__file__).resolve().parent / "input"
-WORKFLOWS = {"dynamic": dynamic, "drip": drip, "order": order}
+WORKFLOWS: dict[str, Workflow[Any, Any]] = {"dynamic": dynamic, "drip": drip, "order": order}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -86,13 +86,10 @@ class WaiterQuerySet(models.QuerySet["Waiter"]):
             found = found.filter(Q(oldest=None) | Q(oldest__lte=event.created_at))
         return found
 
-    def with_turn(self) -> Self:
-        """Add the id of the turn of each waiter's run, in whose order rows are locked; runs without one are left out."""
-        return (
-            self.filter(run__deliveries__step_key="")
-            .annotate(turn=F("run__deliveries"))
-            .order_by("turn", "id")
-        )
+    def turns(self) -> list[tuple[int, int]]:
+        """Pairs of waiter and its run's turn, by id, in whose order rows are locked; runs without one are left out."""
+        with_turn = self.filter(run__deliveries__step_key="").annotate(turn=F("run__deliveries"))
+        return list(with_turn.order_by("turn", "id").values_list("id", "turn"))
 
 
 class Waiter(models.Model):

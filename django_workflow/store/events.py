@@ -92,8 +92,7 @@ def match(event_pk: int) -> set[str]:
         if not cursor.rowcount:
             return set()
         event = Event.objects.using(alias).get(pk=event_pk)
-        waiting = Waiter.objects.using(alias).reached_by(event).with_turn()
-        found = list(waiting.values_list("id", "turn"))
+        found = Waiter.objects.using(alias).reached_by(event).turns()
         reached: set[str] = set()
         for start in range(0, len(found), CHUNK):
             reached |= _reach(cursor, event, found[start : start + CHUNK])

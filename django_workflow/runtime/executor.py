@@ -63,7 +63,8 @@ from django_workflow.store.sql import connection
 
 logger = logging.getLogger(__name__)
 
-BETWEEN_STEPS = "."
+#: No step has this key: that of a name with a hash ends in its occurrence.
+BETWEEN_STEPS = "#"
 
 
 class End(Enum):

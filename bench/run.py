@@ -187,8 +187,9 @@ class Bench:
 def replay_cost(run: Any) -> float:
     """Return the microseconds that a pass over a kept journal spends on a recorded step."""
     from bench.workflows import steps
-    from django_workflow.core.context import RunFacts, WorkflowContext
-    from django_workflow.core.replay import SyncReplay
+    from django_workflow.core.context import RunFacts
+    from django_workflow.core.context_sync import WorkflowContext
+    from django_workflow.core.replay_sync import SyncReplay
     from django_workflow.store import records
 
     journal = Journal(run.id, started_at=run.started_at)

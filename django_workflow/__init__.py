@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from django_workflow.core.codec import register_dataclass, register_enum, register_type
-from django_workflow.core.context import (
-    AsyncWorkflowContext,
-    CurrentStep,
-    WorkflowContext,
-    current_step,
+from django_workflow.core.anywhere import (
+    acancel_runs,
+    aget_run,
+    anotify,
+    cancel_runs,
+    get_run,
+    notify,
 )
+from django_workflow.core.codec import register_dataclass, register_enum, register_type
+from django_workflow.core.context import CurrentStep, current_step
+from django_workflow.core.context_async import AsyncWorkflowContext
+from django_workflow.core.context_sync import WorkflowContext
 from django_workflow.core.events import ArrivedEvent, EventResult, SentEvent
 from django_workflow.core.exceptions import (
     ArgumentDrift,
@@ -42,16 +47,7 @@ from django_workflow.core.exceptions import (
 )
 from django_workflow.core.retry import RetryPolicy
 from django_workflow.core.types import Failure, RunStatus, StepStatus
-from django_workflow.core.workflow import (
-    Workflow,
-    acancel_runs,
-    aget_run,
-    anotify,
-    cancel_runs,
-    get_run,
-    notify,
-    workflow,
-)
+from django_workflow.core.workflow import Workflow, workflow
 
 __version__ = "0.1.0"
 

@@ -17,20 +17,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from random import Random
-from threading import get_ident
-from typing import Any, Final, NoReturn, Protocol
+from typing import Any, Final, Protocol
 from uuid import UUID, uuid5
 from warnings import warn
 
 from django_workflow.core import faults
 from django_workflow.core.codec import codec
-from django_workflow.core.context import RunFacts, check_branches, executing
+from django_workflow.core.context import RunFacts, executing
 from django_workflow.core.exceptions import (
     ArgumentDrift,
     ArgumentDriftError,
-    CancelInterrupt,
     NonDeterminismError,
-    SuspendInterrupt,
     UndecodableValueError,
     WorkflowError,
 )
@@ -329,167 +326,3 @@ class Replay(ABC):
     def random(self) -> Random:
         """Return a generator seeded by the run and the place."""
         return Random(self._seed("random").int)  # noqa: S311 - replayable, not secret
-
-
-class SyncReplay(Replay):
-    """A pass over a plain function."""
-
-    def __init__(self, *args: Any, **options: Any) -> None:
-        super().__init__(*args, **options)
-        self._branch = self.root
-        self._thread = get_ident()
-
-    def _outcome(self, function: Callable[[], Any]) -> Outcome:
-        try:
-            value = function()
-        except SuspendInterrupt:
-            return Suspended(tuple(self.open.values()))
-        except CancelInterrupt:
-            return Cancelled()
-        except (Exception, SystemExit) as error:  # the door of user code: its error is its outcome
-            if self.root.interrupt is not None:
-                self.swallowed(self.root, f"raised {type(error).__name__}")
-            return Raised(error)
-        finally:
-            self._thread = -1
-        if self.root.interrupt is not None:
-            self.swallowed(self.root, "returned")
-        return Completed(value)
-
-    def here(self, verb: str) -> Branch:
-        """See `Replay.here()`."""
-        outer = executing.get()
-        if outer is not None:
-            raise faults.nested(verb, outer.name, run_id=self.run_id)
-        if self._thread != get_ident():
-            raise faults.outside(verb, run_id=self.run_id)
-        return self._branch
-
-    def enter(self, verb: str) -> Branch:
-        """See `Replay.enter()`."""
-        branch = self.here(verb)
-        interrupt = branch.interrupt
-        if interrupt is None:
-            return branch
-        # A generator that is closed meanwhile has to be left by the exception that closes it.
-        leaving = faults.in_flight(interrupt, GeneratorExit)
-        if leaving is None:
-            self.swallowed(branch, f'asked for "{verb}"')
-        raise leaving or interrupt
-
-    def _interrupt(self, branch: Branch, step: str) -> SuspendInterrupt:
-        branch.interrupt = interrupt = SuspendInterrupt(step=step)
-        return interrupt
-
-    def meet(
-        self, kind: type[Step], name: str, options: StepOptions, fields: tuple[Any, ...]
-    ) -> Any:
-        """Return the recorded value of the step, or have it executed, or leave the function."""
-        branch = self._branch
-        if (
-            branch.interrupt is not None
-            or self._thread != get_ident()
-            or executing.get() is not None
-        ):
-            self.enter(name)
-        if name.__class__ is not str or not name:
-            name = self.check_name(name, kind)
-        key = branch.key_of(name)
-        try:
-            record = self._found(branch, kind, name, key)
-            if record is None:
-                step = self.build(branch, kind, name, key, options, fields)
-            else:
-                if kind.compares:
-                    step = kind(key, name, branch.path, options, *fields)
-                    self.check_arguments(step, record, stacklevel=4)
-                if record.sequence is not None:
-                    return self.value(branch, record)
-                step = kind(key, name, branch.path, options, *fields)
-            return self._perform(branch, step, record)
-        except VERDICTS as verdict:
-            self.stop(verdict)
-            raise self._interrupt(branch, name) from verdict
-
-    def _found(self, branch: Branch, kind: type[Step], name: str, key: str) -> Record | None:
-        """Return the record that belongs here, or None where the branch is beyond its records."""
-        order, index = branch.order, branch.index
-        if index >= len(order):
-            return None
-        record = self.journal.records[order[index]]
-        if record.key != key:
-            unmet = branch.unmet()
-            if unmet is None:
-                return None
-            record = unmet
-        if record.key != key or record.kind != kind.kind:
-            raise self.divergence(record, f'{kind.kind} "{name}"', name)
-        branch.index = index + 1 if order[index] == key else order.index(key) + 1
-        return record
-
-    def _perform(self, branch: Branch, step: Step, record: Record | None) -> Any:
-        alone = branch is self.root if self.target is None else step.key == self.target
-        if alone:
-            done = self.ask_host(step, record)
-            branch.index = len(branch.order)
-            if done is not None and not self.closed:
-                return self.value(branch, done)
-        if self.trouble is None:
-            self.open[step.key] = (step, record)
-        raise self._interrupt(branch, step.name)
-
-    def parallel(
-        self, branches: tuple[Callable[[], Any], ...], return_errors: bool
-    ) -> tuple[Any, ...]:
-        """See `WorkflowContext.parallel()`."""
-        parent = self.enter("parallel")
-        check_branches(branches)
-        parent.children += 1
-        results: list[Any] = []
-        errors: list[tuple[int, BaseException]] = []
-        begun = []
-        for index, function in enumerate(branches):
-            branch = self._branch = self.child(f"{parent.path}p{parent.children}.{index}/", parent)
-            begun.append(branch)
-            try:
-                results.append(self._call(branch, function))
-            except (SuspendInterrupt, CancelInterrupt) as interrupt:
-                if parent.interrupt is None or isinstance(interrupt, CancelInterrupt):
-                    parent.interrupt = interrupt
-            except (Exception, SystemExit) as error:  # a branch of user code ends as it ends
-                errors.append((branch.sequence, error))
-                results.append(error)
-            finally:
-                self._branch = parent
-            if self.closed or isinstance(parent.interrupt, CancelInterrupt):
-                break
-        if parent.interrupt is not None:
-            raise parent.interrupt
-        parent.clock = max([parent.clock, *(branch.clock for branch in begun)])
-        parent.sequence = max([parent.sequence, *(branch.sequence for branch in begun)])
-        if errors and not return_errors:
-            raise faults.first_of(errors)
-        return tuple(results)
-
-    def _call(self, branch: Branch, function: Callable[[], Any]) -> Any:
-        try:
-            value = function()
-        except (Exception, SystemExit) as error:
-            if branch.interrupt is None:
-                raise
-            self.swallowed(branch, f"raised {type(error).__name__}")
-            raise branch.interrupt from error
-        if branch.interrupt is not None:
-            self.swallowed(branch, "ended its branch")
-            raise branch.interrupt
-        return value
-
-    def now(self) -> datetime:
-        """See `WorkflowContext.now()`."""
-        return self._branch.clock
-
-    def cancel(self) -> NoReturn:
-        """See `WorkflowContext.cancel()`."""
-        branch = self.enter("cancel")
-        branch.interrupt = CancelInterrupt()
-        raise branch.interrupt

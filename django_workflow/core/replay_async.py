@@ -19,7 +19,8 @@ from types import coroutine
 from typing import Any, NoReturn
 
 from django_workflow.core import faults
-from django_workflow.core.context import check_branches, executing
+from django_workflow.core.arguments import check_branches
+from django_workflow.core.context import executing
 from django_workflow.core.exceptions import CancelInterrupt, SuspendInterrupt, WorkflowError
 from django_workflow.core.idle_loop import LONGEST_WAIT_SECONDS, IdleLoop, give_back, idle_loop
 from django_workflow.core.journal import Branch, Record

@@ -9,8 +9,8 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import DatabaseError
 
 from django_workflow.conf import settings
+from django_workflow.core.anywhere import get_run
 from django_workflow.core.exceptions import RunStateError, WorkflowError
-from django_workflow.core.workflow import get_run
 from django_workflow.management.output import RUN_COLUMNS, Screen, run_as_json, run_row
 from django_workflow.models import Run
 

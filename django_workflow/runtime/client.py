@@ -24,17 +24,19 @@ from django_workflow.core.exceptions import (
     RunNotFoundError,
     RunStateError,
 )
+from django_workflow.core.options import TriggerOptions
 from django_workflow.core.retry import RetryPolicy
 from django_workflow.core.types import RunStatus
-from django_workflow.core.workflow import TriggerOptions, Workflow, registry
+from django_workflow.core.workflow import Workflow, registry
 from django_workflow.models import Event, Run
-from django_workflow.runtime.executor import refuse_open_transaction
 from django_workflow.runtime.payloads import check_payload
+from django_workflow.runtime.trouble import refuse_open_transaction
 from django_workflow.runtime.waiting import send
 from django_workflow.runtime.worker import hint
 from django_workflow.store import runs as store
-from django_workflow.store.runs import NewRun
+from django_workflow.store import triggers
 from django_workflow.store.sql import connection
+from django_workflow.store.triggers import NewRun
 
 logger = logging.getLogger(__name__)
 
@@ -85,7 +87,7 @@ class DjangoRuntime:
         if not options.detached:
             self._refuse_other_alias(f"{workflow.name}.trigger()", "run", " Or pass detached=True.")
         new = self._new_runs(workflow, payloads, options, ids)
-        created = store.insert(new)
+        created = triggers.insert(new)
         transaction.on_commit(
             lambda: hint(-(-len(created) // settings().CLAIM_BATCH)), using=self.alias, robust=True
         )
@@ -312,7 +314,7 @@ class DjangoRuntime:
             timeout=None if run.deadline is None else run.deadline - run.created_at,
             restarted_from=run.id,
         )
-        created = store.insert([row])
+        created = triggers.insert([row])
         transaction.on_commit(hint, using=self.alias, robust=True)
         self._log("restarted", run_id, actor, why)
         return self._handle(row, created[row.id])

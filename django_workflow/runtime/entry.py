@@ -16,9 +16,10 @@ from django.db import Error as DatabaseError
 from django_workflow.conf import settings
 from django_workflow.core.exceptions import TransactionOpenError
 from django_workflow.core.workflow import Workflow
-from django_workflow.runtime.executor import DeliveryTroubleError, enter
+from django_workflow.runtime.executor import enter
 from django_workflow.runtime.messages import Answer, Outcome, Ticket
 from django_workflow.runtime.performer import Allowance
+from django_workflow.runtime.trouble import DeliveryTroubleError
 from django_workflow.runtime.worker import stopping, worker_name
 from django_workflow.store import claims
 from django_workflow.store.rows import Claim

@@ -9,24 +9,23 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import datetime
 from enum import Enum
 from functools import partial
 from typing import Any
 
 from django.db import Error as DatabaseError
 
-from django_workflow.conf import settings
 from django_workflow.core.codec import codec
-from django_workflow.core.context import AsyncWorkflowContext, RunFacts, WorkflowContext
+from django_workflow.core.context import RunFacts
+from django_workflow.core.context_async import AsyncWorkflowContext
+from django_workflow.core.context_sync import WorkflowContext
 from django_workflow.core.exceptions import (
     CrashLoopError,
     DeliveryFencedError,
-    TransactionOpenError,
     UndecodableValueError,
     WorkflowError,
 )
-from django_workflow.core.journal import Record
 from django_workflow.core.replay import (
     Cancelled,
     Completed,
@@ -35,31 +34,28 @@ from django_workflow.core.replay import (
     Raised,
     Replay,
     Suspended,
-    SyncReplay,
 )
 from django_workflow.core.replay_async import AsyncReplay
+from django_workflow.core.replay_sync import SyncReplay
 from django_workflow.core.steps import Step
 from django_workflow.core.types import Failure, RunStatus, StepStatus
 from django_workflow.core.workflow import Workflow, registry
-from django_workflow.models import Attempt
+from django_workflow.runtime.endings import Ending
 from django_workflow.runtime.failure import (
     DEATHS_ALLOWED,
-    failure_of,
-    retry_in,
     run_options,
     stored_options,
-    text_of,
 )
 from django_workflow.runtime.handlers import elapse, opened
 from django_workflow.runtime.journals import journals
 from django_workflow.runtime.performer import Allowance, Performer
 from django_workflow.runtime.step_rows import marker_row
+from django_workflow.runtime.timers import over, record_elapsed
+from django_workflow.runtime.trouble import DeliveryTroubleError, no_answer, refuse_open_transaction
 from django_workflow.runtime.urls import url_of
 from django_workflow.runtime.waiting import match_waiting
 from django_workflow.store import claims, records, runs
-from django_workflow.store.records import AttemptRow
 from django_workflow.store.rows import Claim
-from django_workflow.store.sql import connection
 
 logger = logging.getLogger(__name__)
 
@@ -74,31 +70,6 @@ class End(Enum):
     AGAIN = "again"
     #: The claim has ended: given back, finished, or taken over by somebody else.
     OVER = "over"
-
-
-class DeliveryTroubleError(WorkflowError):
-    """The delivery did not get through; nobody's attempt. Its text is shown as the run's reason.
-
-    ``survived`` tells that the process that had begun is alive: then it is no death either.
-    """
-
-    def __init__(self, message: str, *, survived: bool = False) -> None:
-        super().__init__(message)
-        self.survived = survived
-
-
-def refuse_open_transaction(what: str) -> None:
-    """Refuse to go on inside a transaction, the one around a test case aside.
-
-    Raises:
-        TransactionOpenError: a transaction is open on the journal's alias.
-    """
-    blocks = connection().atomic_blocks
-    if any(not getattr(block, "_from_testcase", False) for block in blocks):
-        raise TransactionOpenError(
-            f'{what} inside an open transaction on "{settings().DATABASE}". Its records would be rolled back with it: '
-            "leave the transaction first (ATOMIC_REQUESTS is switched off for workflow views already)."
-        )
 
 
 def enter(
@@ -149,38 +120,10 @@ def _stand_still(claim: Claim) -> End:
     """Give the delivery of a paused or ended run back; a paused run's timers are recorded when they are over."""
     due: datetime | None = None
     if claim.run.status == RunStatus.PAUSED and claim.is_turn:
-        waiting = _record_elapsed(claim, records.load(claim.run_id))
+        waiting = record_elapsed(claim, records.load(claim.run_id))
         due = min((moment for moment in waiting if moment is not None), default=None)
     claims.give_back(claim, due_at=due)
     return End.OVER
-
-
-def _record_elapsed(claim: Claim, found: list[Record]) -> list[datetime | None]:
-    """Record the timers that are over, in their order; return when the others are."""
-    for timer in _over(found, claim.now):
-        elapse(claim, timer)
-    return [
-        record.wake_at
-        for record in found
-        if _is_open_timer(record) and record.wake_at is not None and record.wake_at > claim.now
-    ]
-
-
-def _is_open_timer(record: Record) -> bool:
-    return record.sequence is None and record.is_timer
-
-
-def _over(found: list[Record], now: datetime) -> list[Record]:
-    timers = [
-        (record.wake_at, place, record)
-        for place, record in enumerate(found)
-        if _is_open_timer(record) and record.wake_at is not None and record.wake_at <= now
-    ]
-    return [record for _, _, record in sorted(timers)]
-
-
-def _no_answer(error: Exception) -> DeliveryTroubleError:
-    return DeliveryTroubleError(f"The database did not answer: {error}", survived=True)
 
 
 class _Entry:
@@ -204,6 +147,7 @@ class _Entry:
         self.in_handler = in_handler
         self.prefix = f"failure.{claim.run.handler_round}/" if in_handler else ""
         self.options = run_options(claim.run, workflow)
+        self.ending = Ending(claim, workflow, self.options, in_handler=in_handler)
 
     def go(self) -> End:
         """Pass until the claim has ended, or there is more to do than is allowed."""
@@ -223,7 +167,7 @@ class _Entry:
                 if end is not None:
                     break
         except DatabaseError as error:
-            raise _no_answer(error) from error
+            raise no_answer(error) from error
         if not self.performer.fenced:
             # Others may have recorded between what was loaded and what this entry added: those are asked for again.
             known = max(loaded, self.claim.wakes) if self.claim.is_turn else loaded
@@ -258,7 +202,7 @@ class _Entry:
             step=key or None,
             deaths=deaths,
         )
-        self._block(error)
+        self.ending.block(error)
         return True
 
     def _is_overdue(self) -> bool:
@@ -273,14 +217,14 @@ class _Entry:
             step=None,
             attempts=0,
         )
-        self._fail(failure, "")
+        self.ending.fail(failure, "")
         return True
 
     def _add_elapsed(self) -> None:
         if not self.claim.is_turn:
             return
         known, is_behind = self.journal.watermark, False
-        for timer in _over(self.journal.open_records(), self.claim.now):
+        for timer in over(self.journal.open_records(), self.claim.now):
             done = elapse(self.claim, timer)
             if done is None:
                 is_behind = True
@@ -342,7 +286,7 @@ class _Entry:
         if performer.fenced:
             return End.OVER
         if performer.broken is not None:
-            raise _no_answer(performer.broken) from performer.broken
+            raise no_answer(performer.broken) from performer.broken
         if isinstance(outcome, Diverged):
             return self._diverged(outcome.error)
         if not self.claim.is_turn:
@@ -350,9 +294,9 @@ class _Entry:
         if isinstance(outcome, Suspended):
             return self._suspended(outcome)
         if isinstance(outcome, Completed):
-            self._completed(outcome.value)
+            self.ending.completed(outcome.value, leaves_open=bool(self.journal.open_records()))
         elif isinstance(outcome, Raised):
-            self._raised(outcome.error)
+            self.ending.raised(outcome.error)
         elif isinstance(outcome, Cancelled):
             runs.cancel_from_inside(self.claim)
         return End.OVER
@@ -379,7 +323,7 @@ class _Entry:
             # Only the turn gives a verdict: it may have a newer journal.
             runs.end_step_delivery(self.claim)
         else:
-            self._block(error)
+            self.ending.block(error)
         return End.OVER
 
     def _suspended(self, outcome: Suspended) -> End | None:
@@ -404,7 +348,7 @@ class _Entry:
         if self.performer.fenced:
             return End.OVER
         if self.performer.broken is not None:
-            raise _no_answer(self.performer.broken) from self.performer.broken
+            raise no_answer(self.performer.broken) from self.performer.broken
         return End.AGAIN if self.performer.exhausted and not self._moved_on(step) else None
 
     def _moved_on(self, step: Step) -> bool:
@@ -426,72 +370,3 @@ class _Entry:
 
     def _deadline(self) -> datetime | None:
         return None if self.in_handler else self.claim.run.deadline
-
-    def _completed(self, value: Any) -> None:
-        if self.in_handler:
-            runs.end_handler(self.claim, None)
-            return
-        try:
-            text = (
-                None
-                if value is None
-                else codec.dumps(value, what="result", max_bytes=settings().MAX_RESULT_BYTES)
-            )
-        except WorkflowError as error:
-            self._raised(error)
-            return
-        leaves_open = bool(self.journal.open_records())
-        if runs.complete(self.claim, text, leaves_open=leaves_open):
-            logger.info("Run %s completed", self.claim.run_id, extra={"run_id": self.claim.run_id})
-        else:
-            claims.give_back(self.claim, due_in=timedelta(0))
-
-    def _raised(self, error: BaseException) -> None:
-        run = self.claim.run
-        attempts = run.code_attempts + 1 if run.code_failed_at == self.claim.wakes else 1
-        failure = failure_of(error, attempts=attempts)
-        if isinstance(error, UndecodableValueError):
-            self._block(error)
-            return
-        delay = None if failure.step is not None else retry_in(error, attempts, self.options)
-        attempt = AttemptRow("", attempts, Attempt.Outcome.FAILED, text_of(failure))
-        extra = {"run_id": run.id, "attempt": attempts}
-        if delay is not None:
-            logger.warning(
-                "The code between steps of run %s is tried again in %s: %s",
-                run.id,
-                delay,
-                failure.message,
-                extra=extra,
-            )
-            runs.retry_code(self.claim, attempts=attempts, delay=delay, attempt=attempt)
-            return
-        logger.error("Run %s failed: %s", run.id, failure.message, extra=extra)
-        if failure.step is None:
-            self._fail(failure, "", attempt)
-        else:
-            self._fail(failure, getattr(error, "key", ""))
-
-    def _fail(self, failure: Failure, failed_step: str, attempt: AttemptRow | None = None) -> None:
-        text = text_of(failure)
-        if self.in_handler:
-            runs.end_handler(self.claim, text)
-            return
-        runs.end_badly(
-            self.claim,
-            RunStatus.FAILED,
-            text,
-            failed_step=failed_step,
-            with_handler=self.workflow.failure_handler is not None,
-            attempt=attempt,
-        )
-
-    def _block(self, error: WorkflowError) -> None:
-        failure = Failure.from_exception(error, step=getattr(error, "step", None), attempts=0)
-        logger.error(
-            "Run %s is blocked: %s", self.claim.run_id, error, extra={"run_id": self.claim.run_id}
-        )
-        if self.in_handler:
-            runs.end_handler(self.claim, text_of(failure))
-        else:
-            runs.end_badly(self.claim, RunStatus.BLOCKED, text_of(failure))

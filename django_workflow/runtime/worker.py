@@ -20,15 +20,11 @@ from django.db import connections
 from django_workflow.conf import settings
 from django_workflow.core.ports import get_dispatcher, get_transport
 from django_workflow.core.workflow import registry
-from django_workflow.runtime.executor import (
-    DeliveryTroubleError,
-    End,
-    enter,
-    refuse_open_transaction,
-)
+from django_workflow.runtime.executor import End, enter
 from django_workflow.runtime.failure import trouble_delay
 from django_workflow.runtime.leases import Held, keeper
 from django_workflow.runtime.performer import Allowance
+from django_workflow.runtime.trouble import DeliveryTroubleError, refuse_open_transaction
 from django_workflow.store import claims
 from django_workflow.store.rows import Claim
 

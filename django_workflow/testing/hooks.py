@@ -23,7 +23,7 @@ from django_workflow.core import ports
 from django_workflow.core.idle_loop import IdleLoop
 from django_workflow.runtime import bodies, overtime
 from django_workflow.runtime.leases import Held
-from django_workflow.store import runs
+from django_workflow.store import triggers
 from django_workflow.store.rows import Claim
 from django_workflow.store.sql import connection
 
@@ -286,7 +286,7 @@ def installed() -> Iterator[None]:
         stack.callback(ports.install_dispatcher, dispatcher)
         stack.callback(ports.install_clock, clock)
         for owner, name, value in (
-            (runs, "insert", _tracked(runs.insert)),
+            (triggers, "insert", _tracked(triggers.insert)),
             (overtime, "keeper", virtual_keeper),
             (bodies, "body_loop", _BodiesHere()),
             (IdleLoop, "run_in_executor", _run_here),

@@ -17,14 +17,10 @@ from django_workflow.core.durations import parse_duration, parse_moment
 from django_workflow.core.exceptions import InvalidOptionError, RunNotFinishedError, WorkflowError
 from django_workflow.core.types import StepKind
 from django_workflow.models import Delivery, Event, Run, Step
-from django_workflow.runtime.executor import (
-    DeliveryTroubleError,
-    End,
-    enter,
-    refuse_open_transaction,
-)
+from django_workflow.runtime.executor import End, enter
 from django_workflow.runtime.journals import journals
 from django_workflow.runtime.performer import Allowance
+from django_workflow.runtime.trouble import DeliveryTroubleError, refuse_open_transaction
 from django_workflow.runtime.waiting import match_untried
 from django_workflow.runtime.worker import put_off
 from django_workflow.store import claims

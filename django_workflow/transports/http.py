@@ -20,8 +20,8 @@ from django_workflow.core.exceptions import InvalidOptionError, SignatureError
 from django_workflow.core.workflow import registry
 from django_workflow.runtime import Claim
 from django_workflow.runtime.entry import carry_by_request
-from django_workflow.runtime.executor import DeliveryTroubleError
 from django_workflow.runtime.messages import OUTCOME_HEADER, SIGNATURE_HEADER, Answer, Ticket
+from django_workflow.runtime.trouble import DeliveryTroubleError
 from django_workflow.runtime.urls import required_url_of
 
 CONNECT_SECONDS: Final = 5.0

@@ -18,7 +18,7 @@ from django_workflow.core.ports import get_transport
 from django_workflow.core.workflow import Workflow, registry
 from django_workflow.models import Run
 from django_workflow.runtime import entry
-from django_workflow.runtime.executor import DeliveryTroubleError
+from django_workflow.runtime.trouble import DeliveryTroubleError
 from django_workflow.runtime.worker import put_off, transport_name
 from django_workflow.store.rows import Claim
 from django_workflow.testing import WorkflowSandbox

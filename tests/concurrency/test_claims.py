@@ -14,7 +14,7 @@ from django.db import connection, transaction
 from django_workflow.core.exceptions import DeliveryFencedError
 from django_workflow.core.types import RunStatus
 from django_workflow.models import Delivery, Run, Step
-from django_workflow.store import claims, records, runs, sql
+from django_workflow.store import claims, records, runs, sql, triggers
 from django_workflow.store.rows import Claim
 from tests.concurrency.together import PATIENCE_SECONDS, Threads, eventually
 from tests.store.made import (
@@ -127,7 +127,7 @@ def test_one_of_many_sweepers_wins_again_when_the_interval_is_over(crew: Threads
 
 
 def test_one_of_many_triggers_with_one_id_makes_the_run(crew: Threads) -> None:
-    created = crew.together(*[partial(runs.insert, [new_run("same")]) for _ in range(8)])
+    created = crew.together(*[partial(triggers.insert, [new_run("same")]) for _ in range(8)])
 
     assert [bool(found) for found in created].count(True) == 1
     assert (Run.objects.count(), Delivery.objects.count()) == (1, 1)

@@ -13,8 +13,8 @@ from django.test import override_settings
 from django_workflow import AsyncWorkflowContext, WorkflowContext, workflow
 from django_workflow.models import Attempt, Delivery, Run
 from django_workflow.runtime import leases
-from django_workflow.runtime.executor import DeliveryTroubleError
 from django_workflow.runtime.leases import keeper
+from django_workflow.runtime.trouble import DeliveryTroubleError
 from django_workflow.runtime.worker import carry, drain, stopping
 from django_workflow.store import claims
 from django_workflow.store.rows import Claim

@@ -17,7 +17,7 @@ from django_workflow.models import Delivery, Event, Run, Step, Waiter
 from django_workflow.runtime.sweeper import sweep
 from django_workflow.runtime.waiting import elapse_wait, match_waiting
 from django_workflow.runtime.worker import drain
-from django_workflow.store import claims, records, runs
+from django_workflow.store import claims, records, triggers
 from django_workflow.store.rows import Awaited, Claim, StepRow
 from tests.concurrency.together import Gate, Threads, finished
 from tests.store.made import PAST, new_run, pending
@@ -50,7 +50,7 @@ def waiting_step(event_id: str) -> StepRow:
 
 
 def claimed_run(run_id: str) -> Claim:
-    runs.insert([new_run(run_id)])
+    triggers.insert([new_run(run_id)])
     [claim] = claims.claim("worker", 1, only=[run_id])
     return claim
 
@@ -222,7 +222,7 @@ class Round:
     def __init__(self, random: Random, number: int) -> None:
         self.random = random
         self.ids = [f"run-{number}-{index}" for index in range(BATCH)]
-        runs.insert([new_run(run_id) for run_id in self.ids])
+        triggers.insert([new_run(run_id) for run_id in self.ids])
         found = claims.claim("worker", BATCH, only=self.ids)
         self.claims = {claim.run_id: claim for claim in found}
 

@@ -10,15 +10,10 @@ from uuid import UUID
 
 import pytest
 
-from django_workflow.core.context import (
-    AsyncWorkflowContext,
-    CurrentStep,
-    RunFacts,
-    WorkflowContext,
-    check_branches,
-    current_step,
-    executing,
-)
+from django_workflow.core.arguments import check_branches
+from django_workflow.core.context import CurrentStep, RunFacts, current_step, executing
+from django_workflow.core.context_async import AsyncWorkflowContext
+from django_workflow.core.context_sync import WorkflowContext
 from django_workflow.core.exceptions import InvalidOptionError, MisplacedStepError, StepError
 from django_workflow.core.replay import Completed
 from django_workflow.core.steps import (

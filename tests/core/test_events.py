@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from django_workflow.core.context import notify_fields
+from django_workflow.core.arguments import notify_fields
 from django_workflow.core.events import EventResult, Wanted, check_event_id
 from django_workflow.core.exceptions import InvalidOptionError, NotSerializableError
 

@@ -11,28 +11,19 @@ import pytest
 from asgiref.sync import iscoroutinefunction
 
 from django_workflow.core import ports
-from django_workflow.core.context import AsyncWorkflowContext, WorkflowContext
+from django_workflow.core.anywhere import acancel_runs, aget_run, cancel_runs, get_run
+from django_workflow.core.context_async import AsyncWorkflowContext
+from django_workflow.core.context_sync import WorkflowContext
 from django_workflow.core.exceptions import (
     InvalidOptionError,
     NotReadyError,
     WorkflowNotFoundError,
 )
+from django_workflow.core.options import TriggerOptions, WorkflowOptions
 from django_workflow.core.retry import RetryPolicy
 from django_workflow.core.steps import StepOptions
 from django_workflow.core.types import Failure
-from django_workflow.core.workflow import (
-    Registry,
-    TriggerOptions,
-    Workflow,
-    WorkflowOptions,
-    acancel_runs,
-    aget_run,
-    cancel_runs,
-    describe,
-    get_run,
-    registry,
-    workflow,
-)
+from django_workflow.core.workflow import Registry, Workflow, registry, workflow
 
 
 class Runtime:
@@ -395,21 +386,6 @@ def test_trigger_option_that_cannot_work_is_refused(given: dict[str, Any], compl
         TriggerOptions.checked(**given)
 
     assert complaint in str(refusal.value)
-
-
-@pytest.mark.parametrize(
-    ("step", "text"),
-    [
-        ("charge", 'ValueError in step "charge": no stock'),
-        (None, "ValueError in the code between steps: no stock"),
-    ],
-)
-def test_failure_is_described_in_one_line(step: str | None, text: str) -> None:
-    failure = Failure(
-        message="no stock", error_class="ValueError", traceback="", step=step, attempts=1
-    )
-
-    assert describe(failure) == text
 
 
 def typed() -> None:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from django_workflow.core.exceptions import DeliveryFencedError
 from django_workflow.core.journal import Record
 from django_workflow.models import Delivery, Run, Step
-from django_workflow.store import claims, records, runs
+from django_workflow.store import claims, records, runs, triggers
 from django_workflow.store.rows import Claim, StepRow
 from tests.explorer.model import FANNED_OUT, STEPS, Label, State
 from tests.store.made import PAST, completed, new_run, pending, sleeping
@@ -51,7 +51,7 @@ class Store:
         self.run_id = run_id
         self.clock = clock
         self.workers: dict[str, Known] = {}
-        runs.insert([new_run(run_id)])
+        triggers.insert([new_run(run_id)])
 
     def act(self, label: Label) -> None:
         """Make one commit, or let something befall a worker."""

@@ -8,11 +8,11 @@ from typing import Any
 from django_workflow.core.types import Failure
 from django_workflow.models import Attempt, Delivery, Run, Step
 from django_workflow.runtime.failure import text_of
-from django_workflow.store import claims, records, runs
+from django_workflow.store import claims, records, triggers
 from django_workflow.store.records import AttemptRow
 from django_workflow.store.rows import Claim, StepRow
-from django_workflow.store.runs import NewRun
 from django_workflow.store.sql import Portable, Postgres
+from django_workflow.store.triggers import NewRun
 
 PAST = datetime(2020, 1, 1, tzinfo=UTC)
 FUTURE = datetime(2100, 1, 1, tzinfo=UTC)
@@ -48,7 +48,7 @@ def new_run(run_id: str = "run-1", **fields: Any) -> NewRun:
 
 def insert(*run_ids: str) -> None:
     """Insert runs that are due at once."""
-    runs.insert([new_run(run_id) for run_id in run_ids or ("run-1",)])
+    triggers.insert([new_run(run_id) for run_id in run_ids or ("run-1",)])
 
 
 def claimed(run_id: str = "run-1") -> Claim:

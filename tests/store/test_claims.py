@@ -10,7 +10,7 @@ import pytest
 from django_workflow.core import ports
 from django_workflow.core.exceptions import DeliveryFencedError
 from django_workflow.models import Attempt, Delivery, Run, Sweep
-from django_workflow.store import claims, records, runs
+from django_workflow.store import claims, records, runs, triggers
 from tests.store.made import (
     FUTURE,
     PAST,
@@ -74,7 +74,7 @@ def test_what_is_due_at_one_moment_is_claimed_as_it_came() -> None:
 
 
 def test_claim_finds_nothing_where_nothing_is_due() -> None:
-    runs.insert([new_run(delay=timedelta(hours=1))])
+    triggers.insert([new_run(delay=timedelta(hours=1))])
 
     assert claims.claim("worker", 5) == []
 
@@ -464,14 +464,14 @@ def test_installed_clock_stands_in_for_the_databases(clock: StandingClock) -> No
 
 
 def test_delivery_is_due_at_its_very_moment(clock: StandingClock) -> None:
-    runs.insert([new_run(delay=timedelta(minutes=5))])
+    triggers.insert([new_run(delay=timedelta(minutes=5))])
     clock.moment += timedelta(minutes=5)
 
     assert len(claims.claim("worker", 1)) == 1
 
 
 def test_delivery_is_not_due_a_moment_before(clock: StandingClock) -> None:
-    runs.insert([new_run(delay=timedelta(minutes=5))])
+    triggers.insert([new_run(delay=timedelta(minutes=5))])
     clock.moment += timedelta(minutes=5) - timedelta(microseconds=1)
 
     assert claims.claim("worker", 1) == []

@@ -16,7 +16,7 @@ from django_workflow.models import Delivery, Event, Step, Waiter
 from django_workflow.runtime.step_rows import elapsed_row
 from django_workflow.runtime.sweeper import sweep
 from django_workflow.runtime.waiting import elapse_wait, match_event, match_untried, match_waiting
-from django_workflow.store import claims, events, records, runs
+from django_workflow.store import claims, events, records, runs, triggers
 from django_workflow.store.events import NewEvent
 from django_workflow.store.rows import Awaited, Claim, StepRow
 from tests.store.made import (
@@ -387,7 +387,7 @@ def test_notify_in_a_transaction_on_another_alias_is_refused() -> None:
 
 @pytest.mark.django_db(transaction=True)
 def test_reached_is_filled_in_when_the_transaction_commits() -> None:
-    runs.insert([new_run()])
+    triggers.insert([new_run()])
     waits("run-2")
 
     with transaction.atomic():

@@ -10,7 +10,7 @@ from django.db import transaction
 
 from django_workflow.core.types import RunStatus
 from django_workflow.models import Attempt, Delivery, Run, RunLabel, Step
-from django_workflow.store import claims, records, runs
+from django_workflow.store import claims, records, runs, triggers
 from django_workflow.store.rows import Claim
 from tests.store.made import (
     FAILED_TRY,
@@ -38,7 +38,7 @@ pytestmark = pytest.mark.django_db
 
 
 def test_inserted_run_is_pending_and_its_turn_due() -> None:
-    created = runs.insert([new_run()])
+    created = triggers.insert([new_run()])
 
     run = the_run()
     assert (run.status, run.created_at) == ("pending", created["run-1"])
@@ -46,31 +46,31 @@ def test_inserted_run_is_pending_and_its_turn_due() -> None:
 
 
 def test_delayed_run_is_due_after_its_delay() -> None:
-    created = runs.insert([new_run(delay=timedelta(hours=1))])
+    created = triggers.insert([new_run(delay=timedelta(hours=1))])
 
     assert the_turn().due_at == created["run-1"] + timedelta(hours=1)
 
 
 def test_run_is_due_not_before_its_time() -> None:
-    runs.insert([new_run(not_before=FUTURE)])
+    triggers.insert([new_run(not_before=FUTURE)])
 
     assert the_turn().due_at == FUTURE
 
 
 def test_time_in_the_past_is_at_once() -> None:
-    created = runs.insert([new_run(not_before=PAST)])
+    created = triggers.insert([new_run(not_before=PAST)])
 
     assert the_turn().due_at == created["run-1"]
 
 
 def test_timeout_of_a_run_counts_from_its_trigger() -> None:
-    created = runs.insert([new_run(timeout=timedelta(hours=1))])
+    created = triggers.insert([new_run(timeout=timedelta(hours=1))])
 
     assert the_run().deadline == created["run-1"] + timedelta(hours=1)
 
 
 def test_labels_are_inserted_once_each() -> None:
-    runs.insert([new_run(labels=("x", "y", "x"))])
+    triggers.insert([new_run(labels=("x", "y", "x"))])
 
     assert sorted(RunLabel.objects.values_list("label", flat=True)) == ["x", "y"]
 
@@ -79,7 +79,7 @@ def test_taken_id_is_skipped_and_left_alone() -> None:
     insert("run-1")
     before = everything()
 
-    assert runs.insert([new_run(payload_text="1", labels=("x",))]) == {}
+    assert triggers.insert([new_run(payload_text="1", labels=("x",))]) == {}
     assert everything() == before
     assert not RunLabel.objects.exists()
 
@@ -87,21 +87,21 @@ def test_taken_id_is_skipped_and_left_alone() -> None:
 def test_ids_that_are_free_are_inserted_beside_taken_ones() -> None:
     insert("b")
 
-    created = runs.insert([new_run(run_id) for run_id in "abc"])
+    created = triggers.insert([new_run(run_id) for run_id in "abc"])
 
     assert list(created) == ["a", "c"]
     assert Delivery.objects.count() == 3
 
 
 def test_id_given_twice_is_one_run() -> None:
-    created = runs.insert([new_run(payload_text="1"), new_run(payload_text="2")])
+    created = triggers.insert([new_run(payload_text="1"), new_run(payload_text="2")])
 
     assert list(created) == ["run-1"]
     assert (the_run().payload_text, Delivery.objects.count()) == ("1", 1)
 
 
 def test_hundreds_of_runs_are_inserted() -> None:
-    created = runs.insert([new_run(f"r{index}") for index in range(250)])
+    created = triggers.insert([new_run(f"r{index}") for index in range(250)])
 
     assert len(created) == Run.objects.count() == Delivery.objects.count() == 250
 
@@ -110,15 +110,15 @@ def test_taken_id_does_not_end_the_callers_transaction() -> None:
     insert("a")
 
     with transaction.atomic():
-        runs.insert([new_run("a")])
-        runs.insert([new_run("b")])
+        triggers.insert([new_run("a")])
+        triggers.insert([new_run("b")])
 
     assert Run.objects.count() == 2
 
 
 def test_insert_that_is_rolled_back_leaves_nothing() -> None:
     with transaction.atomic():
-        runs.insert([new_run(labels=("x",))])
+        triggers.insert([new_run(labels=("x",))])
         transaction.set_rollback(True)
 
     assert (Run.objects.count(), Delivery.objects.count(), RunLabel.objects.count()) == (0, 0, 0)
@@ -286,7 +286,7 @@ def test_code_that_failed_before_it_knew_everything_is_tried_again_at_once() -> 
 
 
 def test_retry_of_the_code_does_not_outlast_the_runs_deadline() -> None:
-    runs.insert([new_run(timeout=timedelta(minutes=1))])
+    triggers.insert([new_run(timeout=timedelta(minutes=1))])
     [claim] = claims.claim("worker", 1)
 
     runs.retry_code(claim, attempts=1, delay=timedelta(hours=1), attempt=FAILED_TRY)
@@ -383,7 +383,7 @@ def test_retry_keeps_its_time_over_a_pause() -> None:
 
 
 def test_run_that_has_not_begun_keeps_its_time_over_a_pause() -> None:
-    runs.insert([new_run(not_before=FUTURE)])
+    triggers.insert([new_run(not_before=FUTURE)])
     runs.pause("run-1")
 
     assert runs.unpause("run-1")
@@ -501,7 +501,7 @@ def test_resume_forgets_deaths() -> None:
 
 
 def test_resume_after_the_runs_timeout_goes_on_without_it() -> None:
-    runs.insert([new_run(timeout=timedelta(hours=1))])
+    triggers.insert([new_run(timeout=timedelta(hours=1))])
     [claim] = claims.claim("worker", 1)
     runs.end_badly(claim, RunStatus.FAILED, FAILURE)
     Run.objects.update(deadline=PAST)
@@ -512,7 +512,7 @@ def test_resume_after_the_runs_timeout_goes_on_without_it() -> None:
 
 
 def test_resume_before_the_runs_timeout_keeps_it() -> None:
-    runs.insert([new_run(timeout=timedelta(hours=1))])
+    triggers.insert([new_run(timeout=timedelta(hours=1))])
     [claim] = claims.claim("worker", 1)
     runs.end_badly(claim, RunStatus.FAILED, FAILURE)
 

@@ -14,7 +14,7 @@ from django_workflow.core.ports import get_transport
 from django_workflow.core.types import RunStatus
 from django_workflow.core.workflow import Workflow
 from django_workflow.models import Delivery, Run
-from django_workflow.runtime.executor import DeliveryTroubleError
+from django_workflow.runtime.trouble import DeliveryTroubleError
 from django_workflow.runtime.worker import carry, drain
 from django_workflow.store import claims
 from tests.transports import runs

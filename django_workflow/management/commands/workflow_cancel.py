@@ -7,7 +7,7 @@ from typing import Any
 
 from django.core.management.base import CommandError
 
-from django_workflow.core.workflow import cancel_runs
+from django_workflow.core.anywhere import cancel_runs
 from django_workflow.management.base import USAGE, VerbCommand
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from argparse import ArgumentParser
 from typing import Any
 
-from django_workflow.core.workflow import notify
+from django_workflow.core.anywhere import notify
 from django_workflow.management.base import WorkflowCommand, add_json
 from django_workflow.management.commands.workflow_trigger import read_payload
 

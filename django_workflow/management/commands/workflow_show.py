@@ -5,7 +5,7 @@ from __future__ import annotations
 from argparse import ArgumentParser
 from typing import Any
 
-from django_workflow.core.workflow import get_run
+from django_workflow.core.anywhere import get_run
 from django_workflow.management.base import WorkflowCommand, add_json
 from django_workflow.management.output import run_as_json
 

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from django_workflow.core.context import WorkflowContext
+from django_workflow.core.context_sync import WorkflowContext
 from django_workflow.core.workflow import workflow
 
 # A module that a test changes, for the reloader to see.

@@ -1,0 +1,73 @@
+"""What can be asked for anywhere: a run by its id, the end of many, an event."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django_workflow.core.arguments import notify_fields
+from django_workflow.core.ports import get_runtime
+
+
+def get_run(run_id: str) -> Any:
+    """Return the run with this id.
+
+    Raises:
+        RunNotFoundError: there is none.
+    """
+    return get_runtime().get_run(run_id)
+
+
+async def aget_run(run_id: str) -> Any:
+    """See `get_run()`."""
+    return await get_runtime().in_thread(get_run, run_id)
+
+
+def cancel_runs(
+    *ids: str,
+    label: str | None = None,
+    workflow: Any = None,
+    all: bool = False,  # noqa: A002  the seeds' name
+) -> int:
+    """Cancel unfinished runs by id, label or workflow, or ``all=True``; return how many were cancelled.
+
+    Raises:
+        InvalidOptionError: nothing was named.
+    """
+    return get_runtime().cancel_runs(ids, label=label, workflow=workflow, everything=all)  # type: ignore[no-any-return]
+
+
+async def acancel_runs(*ids: str, **filters: Any) -> int:
+    """See `cancel_runs()`."""
+    return await get_runtime().in_thread(cancel_runs, *ids, **filters)  # type: ignore[no-any-return]
+
+
+def notify(
+    event_id: str,
+    event_data: Any = None,
+    *,
+    workflow_run_id: str | None = None,
+    keep: bool = True,
+) -> Any:
+    """Send an event to every run that waits for its id, when the caller's transaction commits; return the event.
+
+    If nobody waits, it is kept (``WORKFLOW["EVENT_RETENTION"]``) for the first wait that asks. ``.reached`` of the
+    event tells how many runs it woke, once it is matched; None before.
+
+    Args:
+        event_id: What runs wait for.
+        event_data: Anything that can be stored as JSON.
+        workflow_run_id: The only run that may receive it.
+        keep: Whether an event that reaches nobody is kept.
+
+    Raises:
+        InvalidOptionError: an argument cannot work, or a transaction is open on another alias alone.
+        NotSerializableError: ``event_data`` cannot be stored.
+        PayloadTooLargeError: ``event_data`` is longer than ``WORKFLOW["MAX_PAYLOAD_BYTES"]``.
+        RunNotFoundError: there is no run ``workflow_run_id``.
+    """
+    return get_runtime().notify(*notify_fields(event_id, event_data, workflow_run_id, keep))
+
+
+async def anotify(event_id: str, event_data: Any = None, **options: Any) -> Any:
+    """See `notify()`."""
+    return await get_runtime().in_thread(notify, event_id, event_data, **options)

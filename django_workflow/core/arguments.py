@@ -1,0 +1,52 @@
+"""What verbs are given, checked before a step is made of it."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable
+from types import FunctionType
+from typing import Any
+
+from django_workflow.core.codec import codec
+from django_workflow.core.events import check_event_id
+from django_workflow.core.exceptions import InvalidOptionError
+
+
+def notify_fields(
+    event_id: Any, event_data: Any, workflow_run_id: Any, keep: Any
+) -> tuple[str, str, str | None, bool]:
+    """Check what an event is to be sent with, and return it with the data as stored.
+
+    Raises:
+        InvalidOptionError: an argument cannot work.
+        NotSerializableError: the data cannot be stored.
+    """
+    if workflow_run_id is not None and not isinstance(workflow_run_id, str):
+        raise InvalidOptionError(f"workflow_run_id is the ID of a run, not {workflow_run_id!r}.")
+    if not isinstance(keep, bool):
+        raise InvalidOptionError(f"keep is True or False, not {keep!r}.")
+    text = codec.dumps(event_data, what="event_data")
+    return check_event_id(event_id), text, workflow_run_id, keep
+
+
+def check_branches(branches: tuple[Any, ...], *, may_be_awaitable: bool = False) -> None:
+    """Refuse what cannot be told apart: functions made in a loop over one variable.
+
+    Raises:
+        InvalidOptionError: a branch cannot be called, or two share their code and what they close over.
+    """
+    seen: dict[Any, int] = {}
+    for index, branch in enumerate(branches):
+        if not callable(branch) and not (may_be_awaitable and isinstance(branch, Awaitable)):
+            raise InvalidOptionError(
+                f"Branch {index} of ctx.parallel is {branch!r}; give a function without arguments."
+            )
+        if not isinstance(branch, FunctionType) or branch.__defaults__ or branch.__kwdefaults__:
+            continue
+        # By identity: cells compare by what is in them, and code by what it does.
+        closure = tuple(map(id, branch.__closure__ or ()))
+        twin = seen.setdefault((id(branch.__code__), closure), index)
+        if branches[twin] is not branch:
+            raise InvalidOptionError(
+                f"Branches {twin} and {index} of ctx.parallel are the same function over the same variables, as a "
+                "loop makes them: all would see the last value. Use ctx.map, or bind the value as a default."
+            )

@@ -1,0 +1,37 @@
+"""Trouble on the way to a run: nobody's attempt, repeated without end."""
+
+from __future__ import annotations
+
+from django_workflow.conf import settings
+from django_workflow.core.exceptions import TransactionOpenError, WorkflowError
+from django_workflow.store.sql import connection
+
+
+class DeliveryTroubleError(WorkflowError):
+    """The delivery did not get through; nobody's attempt. Its text is shown as the run's reason.
+
+    ``survived`` tells that the process that had begun is alive: then it is no death either.
+    """
+
+    def __init__(self, message: str, *, survived: bool = False) -> None:
+        super().__init__(message)
+        self.survived = survived
+
+
+def refuse_open_transaction(what: str) -> None:
+    """Refuse to go on inside a transaction, the one around a test case aside.
+
+    Raises:
+        TransactionOpenError: a transaction is open on the journal's alias.
+    """
+    blocks = connection().atomic_blocks
+    if any(not getattr(block, "_from_testcase", False) for block in blocks):
+        raise TransactionOpenError(
+            f'{what} inside an open transaction on "{settings().DATABASE}". Its records would be rolled back with it: '
+            "leave the transaction first (ATOMIC_REQUESTS is switched off for workflow views already)."
+        )
+
+
+def no_answer(error: Exception) -> DeliveryTroubleError:
+    """Return the trouble that the database is away."""
+    return DeliveryTroubleError(f"The database did not answer: {error}", survived=True)

@@ -46,6 +46,7 @@ class Settings:
     CLAIM_BATCH: int = 8
     SWEEP_INTERVAL: timedelta = timedelta(seconds=1)
     HTTP_TIMEOUT: timedelta = timedelta(minutes=15)
+    HTTP_CONCURRENCY: int = 4
     MAX_PAYLOAD_BYTES: int = 10_000_000
     MAX_RESULT_BYTES: int = 10_000_000
     SIGNING_KEYS: tuple[str, ...] = ()
@@ -154,6 +155,7 @@ _READERS: Mapping[str, Callable[[str, Any], Any]] = {
     "CLAIM_BATCH": _count,
     "SWEEP_INTERVAL": _duration,
     "HTTP_TIMEOUT": _duration,
+    "HTTP_CONCURRENCY": _count,
     "MAX_PAYLOAD_BYTES": _count,
     "MAX_RESULT_BYTES": _count,
     "SIGNING_KEYS": _keys,

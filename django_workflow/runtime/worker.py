@@ -9,8 +9,10 @@ from __future__ import annotations
 import logging
 import os
 import socket
+from collections import deque
 from collections.abc import Collection
 from datetime import timedelta
+from functools import partial
 from threading import Event, get_ident
 from time import monotonic
 
@@ -20,6 +22,7 @@ from django.db import connections
 from django_workflow.conf import settings
 from django_workflow.core.ports import get_dispatcher, get_transport
 from django_workflow.core.workflow import registry
+from django_workflow.runtime.couriers import couriers
 from django_workflow.runtime.executor import End, enter
 from django_workflow.runtime.failure import trouble_delay
 from django_workflow.runtime.leases import Held, keeper
@@ -96,21 +99,33 @@ _pace = _Pace()
 
 
 def _carry_all(found: list[Claim], worker: str) -> None:
+    """Carry a batch out: passes one after the other in this thread, requests side by side, as they only wait."""
     held = keeper.hold(found)
+    requests = deque(one for one in held if transport_name(one.claim) == "http")
+    passes = deque(one for one in held if one not in requests)
     try:
-        for one in held:
-            if stopping.is_set():
-                break
-            if keeper.begin(one):
-                carry(one.claim, worker)
-            keeper.let_go(one)
+        with couriers(len(requests) - (not passes), partial(_carry_each, requests, worker)):
+            _carry_each(passes, worker)
+            _carry_each(requests, worker)
     finally:
+        requests.clear()
         _release(held)
+
+
+def _carry_each(waiting: deque[Held], worker: str) -> None:
+    while not stopping.is_set():
+        try:
+            one = waiting.popleft()
+        except IndexError:
+            return
+        if keeper.begin(one):
+            carry(one.claim, worker)
+        keeper.let_go(one)
 
 
 def _release(held: list[Held]) -> None:
     left = [one for one in held if one.begun is None and not one.released]
-    for one in held:
+    for one in left:
         keeper.let_go(one)
     if left:
         claims.release((one.claim.delivery_id, one.claim.token) for one in left)

@@ -28,6 +28,9 @@ _CLAIM_LIST = ", ".join(f"c.{name}" for name in CLAIM_COLUMNS)
 # PostgreSQL locks the newest version of a delivery, but reads the run in the statement's older snapshot. The counter
 # of that snapshot (o) goes with it: whatever changed in between is then seen as a wake-up, and the claim ends as due.
 _CLAIM_LIST_IN_ONE = _CLAIM_LIST.replace("c.wakes", "o.wakes")
+# The commit of this statement does not wait for the disk. For what need not outlive a crash of the database by itself:
+# the log is written in order, so the record that follows takes it along.
+_NOT_FLUSHED = "(SELECT set_config('synchronous_commit', 'off', true)) IS NOT NULL"
 #: What ends a holder's claim: the row is free, and whatever still carries the old token is stale.
 FREE = "leased_by = '', token = token + 1, entries = 0, begun = ''"
 
@@ -145,7 +148,7 @@ def enter(delivery_id: int, token: int, entry: int) -> Claim | None:
         if isinstance(dialect(), Postgres):
             cursor.execute(
                 f"WITH c AS (UPDATE {DELIVERY} SET entries = entries + 1 WHERE id = %s AND token = %s AND entries = %s "
-                f"AND leased_by <> '' AND due_at > {current} RETURNING *) "
+                f"AND leased_by <> '' AND due_at > {current} AND {_NOT_FLUSHED} RETURNING *) "
                 f"SELECT {_CLAIM_LIST_IN_ONE}, {current}, {_RUN_LIST} FROM c JOIN {RUN} r ON r.id = c.run_id "
                 f"JOIN {DELIVERY} o ON o.id = c.id",
                 (delivery_id, token, entry, *values, *values),

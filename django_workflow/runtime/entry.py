@@ -17,6 +17,7 @@ from django_workflow.conf import settings
 from django_workflow.core.exceptions import TransactionOpenError
 from django_workflow.core.workflow import Workflow
 from django_workflow.runtime.executor import enter
+from django_workflow.runtime.journals import journals
 from django_workflow.runtime.messages import Answer, Outcome, Ticket
 from django_workflow.runtime.performer import Allowance
 from django_workflow.runtime.trouble import DeliveryTroubleError
@@ -46,7 +47,8 @@ def carry_by_request(claim: Claim, post: Callable[[Ticket], Answer]) -> None:
 def carry_request(workflow: Workflow[Any, Any], ticket: Ticket) -> Answer:
     """Carry out one request of a claim that a worker holds; what is in the way becomes the answer."""
     try:
-        claim = claims.enter(ticket.delivery_id, ticket.token, ticket.entry)
+        known = journals.left(ticket.run_id, ticket.delivery_id, ticket.token)
+        claim = claims.enter(ticket.delivery_id, ticket.token, ticket.entry, known)
         if claim is None or (claim.run_id, claim.run.workflow) != (ticket.run_id, workflow.name):
             return Answer(
                 outcome=Outcome.STALE,

@@ -12,7 +12,7 @@ from threading import Lock
 
 from django_workflow.core.journal import Journal
 from django_workflow.store import records
-from django_workflow.store.rows import Claim
+from django_workflow.store.rows import Claim, RunRow
 
 KEPT_RECORDS = 50_000
 
@@ -24,14 +24,16 @@ class JournalCache:
         self._limit = limit
         self._size = 0
         self._lock = Lock()
-        self._journals: OrderedDict[str, tuple[Journal, tuple[int, int, int]]] = OrderedDict()
+        self._journals: OrderedDict[str, tuple[Journal, tuple[int, int, int], RunRow]] = (
+            OrderedDict()
+        )
 
     def take(self, claim: Claim) -> Journal:
         """Return the journal of the claimed run, up to date as of a moment after the claim."""
         run = claim.run
         started = run.started_at or claim.now
         with self._lock:
-            journal, left_by = self._journals.pop(run.id, (None, None))
+            journal, left_by, _ = self._journals.pop(run.id, (None, None, None))
             if journal is not None:
                 self._size -= len(journal.records)
         if journal is not None and left_by == _standing(claim):
@@ -47,14 +49,22 @@ class JournalCache:
     def keep(self, journal: Journal, claim: Claim) -> None:
         """Keep a journal for the next pass, and drop the oldest ones beyond the limit."""
         with self._lock:
-            previous, _ = self._journals.pop(journal.run_id, (None, None))
+            previous, _, _ = self._journals.pop(journal.run_id, (None, None, None))
             if previous is not None:
                 self._size -= len(previous.records)
-            self._journals[journal.run_id] = (journal, _standing(claim))
+            self._journals[journal.run_id] = (journal, _standing(claim), claim.run)
             self._size += len(journal.records)
             while self._size > self._limit and len(self._journals) > 1:
-                _, (oldest, _) = self._journals.popitem(last=False)
+                _, (oldest, _, _) = self._journals.popitem(last=False)
                 self._size -= len(oldest.records)
+
+    def left(self, run_id: str, delivery_id: int, token: int) -> tuple[int, RunRow] | None:
+        """Return the run as a pass under this claim has left it, and the wake counter of that moment."""
+        with self._lock:
+            _, left_by, run = self._journals.get(run_id, (None, None, None))
+        if left_by is None or run is None or left_by[:2] != (delivery_id, token):
+            return None
+        return left_by[2], run
 
     def clear(self) -> None:
         """Forget everything, as the sandbox does between tests."""

@@ -141,26 +141,45 @@ def _claim_in_one(worker: str, limit: int) -> list[Claim]:
         return [_claim_of(row) for row in cursor.fetchall()]
 
 
-def enter(delivery_id: int, token: int, entry: int) -> Claim | None:
-    """Use up one request of a claim: return the claim, or None if it is stale, replayed or its lease is over."""
+def enter(
+    delivery_id: int, token: int, entry: int, known: tuple[int, RunRow] | None = None
+) -> Claim | None:
+    """Use up one request of a claim: return the claim, or None if it is stale, replayed or its lease is over.
+
+    ``known`` is the run as this process left it under the same token, with the wake counter of that moment: whoever
+    changes a run raises the counter or takes the token, so it is read again only if that has happened.
+    """
     current, values = dialect().now()
+    gate = (
+        f"UPDATE {DELIVERY} SET entries = entries + 1 WHERE id = %s AND token = %s AND entries = %s "
+        f"AND leased_by <> '' AND due_at > {current}"
+    )
+    params = (delivery_id, token, entry, *values)
     with connection().cursor() as cursor:
-        if isinstance(dialect(), Postgres):
+        if not isinstance(dialect(), Postgres):
+            cursor.execute(gate, params)
+            return _read(cursor, [delivery_id])[0] if cursor.rowcount else None
+        if known is not None:
             cursor.execute(
-                f"WITH c AS (UPDATE {DELIVERY} SET entries = entries + 1 WHERE id = %s AND token = %s AND entries = %s "
-                f"AND leased_by <> '' AND due_at > {current} AND {_NOT_FLUSHED} RETURNING *) "
-                f"SELECT {_CLAIM_LIST_IN_ONE}, {current}, {_RUN_LIST} FROM c JOIN {RUN} r ON r.id = c.run_id "
-                f"JOIN {DELIVERY} o ON o.id = c.id",
-                (delivery_id, token, entry, *values, *values),
+                f"{gate} AND {_NOT_FLUSHED} RETURNING {', '.join(CLAIM_COLUMNS)}, {current}",
+                (*params, *values),
             )
             row = cursor.fetchone()
-            return None if row is None else _claim_of(row)
+            return None if row is None else _claim_of_known(cursor, row, *known)
         cursor.execute(
-            f"UPDATE {DELIVERY} SET entries = entries + 1 WHERE id = %s AND token = %s AND entries = %s "
-            f"AND leased_by <> '' AND due_at > {current}",
-            (delivery_id, token, entry, *values),
+            f"WITH c AS ({gate} AND {_NOT_FLUSHED} RETURNING *) "
+            f"SELECT {_CLAIM_LIST_IN_ONE}, {current}, {_RUN_LIST} FROM c JOIN {RUN} r ON r.id = c.run_id "
+            f"JOIN {DELIVERY} o ON o.id = c.id",
+            (*params, *values),
         )
-        return _read(cursor, [delivery_id])[0] if cursor.rowcount else None
+        row = cursor.fetchone()
+        return None if row is None else _claim_of(row)
+
+
+def _claim_of_known(cursor: Any, row: Sequence[Any], wakes: int, run: RunRow) -> Claim:
+    columns: list[Any] = [*row, run]
+    claim = Claim(*columns)
+    return claim if claim.wakes == wakes else _read(cursor, [claim.delivery_id])[0]
 
 
 def renew(held: Iterable[tuple[int, int]], lease: timedelta | None = None) -> int:

@@ -7,9 +7,9 @@ reason. One connection is kept open per web process that answers, since most of 
 from __future__ import annotations
 
 import os
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from functools import lru_cache, partial
-from threading import Lock
 from typing import Final
 
 import httpx
@@ -41,8 +41,13 @@ class HttpTransport:
         Below an ``httpx.Client`` on purpose: no redirect is followed, no proxy, password or cookie comes from
         anywhere, and a request costs half.
         """
-        self._transport = transport
-        self._lock = Lock()
+        self._given = transport
+        self._reset()
+        os.register_at_fork(after_in_child=self._reset)
+
+    def _reset(self) -> None:
+        # A child must not speak on its parent's connections, nor close them.
+        self._idle: list[httpx.BaseTransport] = []
 
     def deliver(self, claim: Claim) -> None:
         """See `core.ports.Transport.deliver()`."""
@@ -51,50 +56,57 @@ class HttpTransport:
             url = required_url_of(workflow)
         except InvalidOptionError as error:
             raise DeliveryTroubleError(str(error)) from error
-        carry_by_request(claim, partial(self._post, workflow.name, url))
+        with self._connection() as connection:
+            carry_by_request(claim, partial(_post, connection, workflow.name, url))
+
+    @contextmanager
+    def _connection(self) -> Iterator[httpx.BaseTransport]:
+        """Lend a connection that nobody else uses meanwhile.
+
+        So all requests of a claim come to the process that has the run's journal in memory, where web servers
+        share their port among processes.
+        """
+        if self._given is not None:
+            yield self._given
+            return
+        try:
+            connection = self._idle.pop()
+        except IndexError:
+            limits = httpx.Limits(keepalive_expiry=KEEP_ALIVE_SECONDS)
+            connection = httpx.HTTPTransport(limits=limits)
+        try:
+            yield connection
+        finally:
+            self._idle.append(connection)
 
     def close(self) -> None:
         """Close the connections that are kept open."""
-        with self._lock:
-            transport, self._transport = self._transport, None
-        if transport is not None:
-            transport.close()
+        while self._idle:
+            self._idle.pop().close()
 
-    def _network(self) -> httpx.BaseTransport:
-        with self._lock:
-            if self._transport is None:
-                self._transport = httpx.HTTPTransport(
-                    limits=httpx.Limits(keepalive_expiry=KEEP_ALIVE_SECONDS)
-                )
-                os.register_at_fork(after_in_child=self._forget)
-            return self._transport
 
-    def _forget(self) -> None:
-        # A child must not speak on its parent's connections, nor close them.
-        self._transport, self._lock = None, Lock()
-
-    def _post(self, workflow: str, url: str, ticket: Ticket) -> Answer:
-        body = ticket.body()
-        headers = {
-            SIGNATURE_HEADER: ticket.sign(workflow, body),
-            "Content-Type": "application/json",
-            "User-Agent": "django_workflow",
-        }
-        timeout = {
-            "connect": CONNECT_SECONDS,
-            "write": WRITE_SECONDS,
-            "read": settings().HTTP_TIMEOUT.total_seconds(),
-            "pool": CONNECT_SECONDS,
-        }
-        try:
-            request = httpx.Request(
-                "POST", _parsed(url), headers=headers, content=body, extensions={"timeout": timeout}
-            )
-            response = (self._transport or self._network()).handle_request(request)
-        except (httpx.TransportError, httpx.InvalidURL) as error:
-            raise DeliveryTroubleError(_no_answer(url, error)) from error
-        with closing(response):
-            return _read(workflow, url, ticket, response)
+def _post(connection: httpx.BaseTransport, workflow: str, url: str, ticket: Ticket) -> Answer:
+    body = ticket.body()
+    headers = {
+        SIGNATURE_HEADER: ticket.sign(workflow, body),
+        "Content-Type": "application/json",
+        "User-Agent": "django_workflow",
+    }
+    timeout = {
+        "connect": CONNECT_SECONDS,
+        "write": WRITE_SECONDS,
+        "read": settings().HTTP_TIMEOUT.total_seconds(),
+        "pool": CONNECT_SECONDS,
+    }
+    try:
+        request = httpx.Request(
+            "POST", _parsed(url), headers=headers, content=body, extensions={"timeout": timeout}
+        )
+        response = connection.handle_request(request)
+    except (httpx.TransportError, httpx.InvalidURL) as error:
+        raise DeliveryTroubleError(_no_answer(url, error)) from error
+    with closing(response):
+        return _read(workflow, url, ticket, response)
 
 
 @lru_cache(maxsize=1024)

@@ -125,7 +125,7 @@ def _carry_each(waiting: deque[Held], worker: str) -> None:
 
 def _release(held: list[Held]) -> None:
     left = [one for one in held if one.begun is None and not one.released]
-    for one in left:
+    for one in held:
         keeper.let_go(one)
     if left:
         claims.release((one.claim.delivery_id, one.claim.token) for one in left)

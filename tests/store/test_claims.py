@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -171,6 +173,36 @@ def test_request_enters_a_claim_once() -> None:
     assert (first.token, first.entry, first.run.status) == (claim.token, 1, "running")
     assert again is None
     assert following is not None
+
+
+def test_request_enters_with_the_run_that_is_known() -> None:
+    claim = claimed()
+    first = claims.enter(claim.delivery_id, claim.token, 0)
+    assert first is not None
+
+    known = claims.enter(claim.delivery_id, claim.token, 1, (first.wakes, first.run))
+
+    assert known == replace(first, entry=2, now=known.now if known else first.now)
+
+
+@pytest.mark.parametrize("change", [runs.pause, runs.wake])
+def test_request_reads_a_known_run_again_once_it_was_woken(change: Any) -> None:
+    claim = claimed()
+    first = claims.enter(claim.delivery_id, claim.token, 0)
+    assert first is not None
+    change("run-1")
+
+    known = claims.enter(claim.delivery_id, claim.token, 1, (first.wakes, first.run))
+
+    assert known is not None
+    assert (known.wakes, known.entry) == (first.wakes + 1, 2)
+    assert known.run.status == Run.objects.get().status
+
+
+def test_request_with_a_stale_token_enters_no_known_run() -> None:
+    claim = claimed()
+
+    assert claims.enter(claim.delivery_id, claim.token - 1, 0, (claim.wakes, claim.run)) is None
 
 
 def test_request_with_a_stale_token_does_not_enter() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import threading
 from collections.abc import Iterable
 from datetime import timedelta
 from pathlib import Path
@@ -51,6 +52,15 @@ async def async_steps(ctx: AsyncWorkflowContext[list[str]]) -> str:
 @workflow(name="other")
 def other(ctx: WorkflowContext[Any]) -> None:
     ctx.run("other", act, "other")
+
+
+passed_inline = threading.Event()
+
+
+@workflow(name="inline", transport="inline")
+def inline(ctx: WorkflowContext[Any]) -> str:
+    passed_inline.set()
+    return "passed"
 
 
 @workflow(name="astray", transport="http", url="http://nowhere.invalid/")

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from secrets import token_hex
 from typing import Any
 
+from django.apps import apps
 from django.conf import settings as django_settings
 from django.db import Error as DatabaseError
 from django.db import InterfaceError, OperationalError, transaction
@@ -245,7 +246,7 @@ def _refuse_other(found: Schedule, workflow: Workflow[Any, Any]) -> None:
         )
 
 
-def sync_after_migrate(*, using: str, apps: Any, **_: Any) -> None:
+def sync_after_migrate(*, using: str, apps: Any = apps, **_: Any) -> None:
     """Write the schedules that are declared in code once their table is there: a receiver of ``post_migrate``."""
     if problems() or using != settings().DATABASE:
         return

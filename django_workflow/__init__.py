@@ -5,15 +5,18 @@ from __future__ import annotations
 from django_workflow.core.anywhere import (
     acancel_runs,
     aget_run,
+    aget_schedule,
     anotify,
     cancel_runs,
     get_run,
+    get_schedule,
     notify,
 )
 from django_workflow.core.codec import register_dataclass, register_enum, register_type
 from django_workflow.core.context import CurrentStep, current_step
 from django_workflow.core.context_async import AsyncWorkflowContext
 from django_workflow.core.context_sync import WorkflowContext
+from django_workflow.core.crons import Cron
 from django_workflow.core.events import ArrivedEvent, EventResult, SentEvent
 from django_workflow.core.exceptions import (
     ArgumentDrift,
@@ -36,6 +39,7 @@ from django_workflow.core.exceptions import (
     RunNotFoundError,
     RunStateError,
     RunTimeoutError,
+    ScheduleNotFoundError,
     SignatureError,
     StepError,
     StepTimeoutError,
@@ -45,6 +49,7 @@ from django_workflow.core.exceptions import (
     WorkflowError,
     WorkflowNotFoundError,
 )
+from django_workflow.core.middleware import Middleware, RunInfo, StepInfo
 from django_workflow.core.retry import RetryPolicy
 from django_workflow.core.types import Failure, RunStatus, StepStatus
 from django_workflow.core.workflow import Workflow, workflow
@@ -59,11 +64,13 @@ __all__ = [
     "CallError",
     "ChildRunError",
     "CrashLoopError",
+    "Cron",
     "CurrentStep",
     "DeliveryFencedError",
     "EventResult",
     "Failure",
     "InvalidOptionError",
+    "Middleware",
     "MisplacedStepError",
     "NonDeterminismError",
     "NonRetryableError",
@@ -74,14 +81,17 @@ __all__ = [
     "RetryPolicy",
     "RunExistsError",
     "RunFailedError",
+    "RunInfo",
     "RunNotFinishedError",
     "RunNotFoundError",
     "RunStateError",
     "RunStatus",
     "RunTimeoutError",
+    "ScheduleNotFoundError",
     "SentEvent",
     "SignatureError",
     "StepError",
+    "StepInfo",
     "StepStatus",
     "StepTimeoutError",
     "SwallowedInterruptError",
@@ -93,10 +103,12 @@ __all__ = [
     "WorkflowNotFoundError",
     "acancel_runs",
     "aget_run",
+    "aget_schedule",
     "anotify",
     "cancel_runs",
     "current_step",
     "get_run",
+    "get_schedule",
     "notify",
     "register_dataclass",
     "register_enum",

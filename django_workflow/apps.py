@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from django.apps import AppConfig
+from django.db.models.signals import post_migrate
 from django.utils.module_loading import autodiscover_modules
 from django.utils.translation import gettext_lazy as _
 
@@ -20,6 +21,7 @@ class DjangoWorkflowConfig(AppConfig):
         from django_workflow.core import ports
         from django_workflow.dispatchers.celery import connect_signals, dispatcher
         from django_workflow.runtime.client import DjangoRuntime
+        from django_workflow.runtime.schedules import sync_after_migrate
         from django_workflow.tasks import advance, sweep  # noqa: F401
         from django_workflow.transports.http import HttpTransport
         from django_workflow.transports.inline import InlineTransport
@@ -33,3 +35,4 @@ class DjangoWorkflowConfig(AppConfig):
         connect_signals()
         register_checks()
         autodiscover_modules("workflows")
+        post_migrate.connect(sync_after_migrate, sender=self, dispatch_uid="django_workflow")

@@ -10,9 +10,14 @@ from django.conf import settings as django_settings
 from django.core import checks
 from django.core.checks import CheckMessage
 from django.db import connections
+from django.utils.module_loading import import_string
 
 from django_workflow import conf
+from django_workflow.core.crons import SCHEDULE_ID_LENGTH
+from django_workflow.core.exceptions import WorkflowError
+from django_workflow.core.middleware import Middleware
 from django_workflow.core.workflow import Workflow, registry
+from django_workflow.runtime.payloads import check_payload
 from django_workflow.runtime.urls import path_of
 
 TAG = "django_workflow"
@@ -28,6 +33,8 @@ def register_checks() -> None:
     checks.register(check_database, TAG)
     checks.register(check_http, TAG)
     checks.register(check_celery, TAG)
+    checks.register(check_schedules, TAG)
+    checks.register(check_middleware, TAG)
     checks.register(check_collation, TAG, checks.Tags.database)
     checks.register(check_deployment, TAG, deploy=True)
 
@@ -210,6 +217,61 @@ def _reconnecting(settings: conf.Settings) -> list[CheckMessage]:
             f'Set DATABASES["{alias}"]["CONN_MAX_AGE"] = 60, or use a connection pool.',
         )
     ]
+
+
+def check_schedules(**_: Any) -> list[CheckMessage]:
+    """E008, E009: schedules that are declared in code."""
+    found = []
+    for one in registry:
+        if one.options.schedule is None:
+            continue
+        try:
+            check_payload(one, None)
+        except WorkflowError as error:
+            found.append(
+                _error(
+                    8,
+                    f'Workflow "{one.name}" has a schedule, whose runs have no payload, and its schema refuses that: {error}',
+                    "Let the schema take None, or make the schedule at run time: workflow.schedule(cron, payload=…).",
+                    obj=one,
+                )
+            )
+        if len(one.name) > SCHEDULE_ID_LENGTH:
+            found.append(
+                _error(
+                    9,
+                    f'Workflow "{one.name}" has a schedule, whose ID is the name, and the name has more than '
+                    f"{SCHEDULE_ID_LENGTH} characters.",
+                    'Give it a shorter one: @workflow(name="…").',
+                    obj=one,
+                )
+            )
+    return found
+
+
+def check_middleware(**_: Any) -> list[CheckMessage]:
+    """E010: classes that ``WORKFLOW["MIDDLEWARE"]`` names."""
+    settings = _read()
+    found = []
+    for path in settings.MIDDLEWARE if settings is not None else ():
+        try:
+            named = import_string(path)
+            reason = (
+                ""
+                if isinstance(named, type) and issubclass(named, Middleware)
+                else "it is no subclass of django_workflow.Middleware"
+            )
+        except ImportError as error:
+            reason = str(error)
+        if reason:
+            found.append(
+                _error(
+                    10,
+                    f'WORKFLOW["MIDDLEWARE"] names "{path}", which cannot be used: {reason}.',
+                    "Name classes by their dotted paths.",
+                )
+            )
+    return found
 
 
 def check_celery(**_: Any) -> list[CheckMessage]:

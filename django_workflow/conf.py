@@ -51,6 +51,7 @@ class Settings:
     MAX_RESULT_BYTES: int = 10_000_000
     SIGNING_KEYS: tuple[str, ...] = ()
     ISSUER: str = "django_workflow"
+    MIDDLEWARE: tuple[str, ...] = ()
 
     @property
     def default_transport(self) -> str:
@@ -125,6 +126,12 @@ def _keys(name: str, value: Any) -> tuple[str, ...]:
     return tuple(value)
 
 
+def _paths(name: str, value: Any) -> tuple[str, ...]:
+    if isinstance(value, str) or not all(isinstance(path, str) and path for path in value):
+        raise InvalidOptionError(f'WORKFLOW["{name}"] must be a list of dotted paths to classes.')
+    return tuple(value)
+
+
 def _one_of(*names: str | None) -> Callable[[str, Any], Any]:
     def read(name: str, value: Any) -> Any:
         if value not in names:
@@ -160,6 +167,7 @@ _READERS: Mapping[str, Callable[[str, Any], Any]] = {
     "MAX_RESULT_BYTES": _count,
     "SIGNING_KEYS": _keys,
     "ISSUER": _text,
+    "MIDDLEWARE": _paths,
 }
 
 

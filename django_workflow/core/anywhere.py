@@ -22,6 +22,20 @@ async def aget_run(run_id: str) -> Any:
     return await get_runtime().in_thread(get_run, run_id)
 
 
+def get_schedule(schedule_id: str) -> Any:
+    """Return the schedule with this id; one that is declared in code has its workflow's name.
+
+    Raises:
+        ScheduleNotFoundError: there is none.
+    """
+    return get_runtime().get_schedule(schedule_id)
+
+
+async def aget_schedule(schedule_id: str) -> Any:
+    """See `get_schedule()`."""
+    return await get_runtime().in_thread(get_schedule, schedule_id)
+
+
 def cancel_runs(
     *ids: str,
     label: str | None = None,

@@ -68,6 +68,8 @@ class RunFacts:
     url: str | Callable[[], str] = ""
     labels: tuple[str, ...] = ()
     version: str = "1"
+    schedule_id: str | None = None
+    scheduled_for: datetime | None = None
 
 
 class Pass(Protocol):
@@ -146,6 +148,16 @@ class BaseContext(Generic[PayloadT]):
     def version(self) -> str:
         """The version of the workflow that this run follows."""
         return self._pass.facts.version
+
+    @property
+    def schedule_id(self) -> str | None:
+        """The schedule that started this run; None without one."""
+        return self._pass.facts.schedule_id
+
+    @property
+    def scheduled_for(self) -> datetime | None:
+        """The slot that this run was started for, in UTC; None without a schedule."""
+        return self._pass.facts.scheduled_for
 
     @property
     def retried(self) -> int:

@@ -5,6 +5,7 @@ WorkflowError
 ├── InvalidOptionError         (ValueError) an option cannot work
 ├── WorkflowNotFoundError      no workflow registered under that name; .name
 ├── RunNotFoundError           .run_id
+├── ScheduleNotFoundError      .schedule_id
 ├── RunExistsError             the id is taken by another run; .run_id
 ├── RunNotFinishedError        .run_id, .state
 ├── RunStateError              a verb that the run's state does not allow; .run_id, .state
@@ -78,6 +79,14 @@ class RunNotFoundError(WorkflowError):
     def __init__(self, message: str, *, run_id: str) -> None:
         super().__init__(message)
         self.run_id = run_id
+
+
+class ScheduleNotFoundError(WorkflowError):
+    """Raised when there is no schedule with this id."""
+
+    def __init__(self, message: str, *, schedule_id: str) -> None:
+        super().__init__(message)
+        self.schedule_id = schedule_id
 
 
 class RunExistsError(WorkflowError):

@@ -7,9 +7,11 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
+from django_workflow.core.crons import Cron
 from django_workflow.core.durations import parse_duration, parse_moment
 from django_workflow.core.exceptions import InvalidOptionError
-from django_workflow.core.retry import RetryPolicy
+from django_workflow.core.expressions import DelayExpression
+from django_workflow.core.retry import RetryPolicy, parse_retry_delay
 from django_workflow.core.steps import NO_OPTIONS, StepOptions
 
 NAME_LENGTH = 200
@@ -26,7 +28,7 @@ class TriggerOptions:
     delay: timedelta = timedelta(0)
     not_before: datetime | None = None
     retries: RetryPolicy | int | None = None
-    retry_delay: timedelta | None = None
+    retry_delay: timedelta | DelayExpression | None = None
     timeout: timedelta | None = None
     version: str | None = None
     detached: bool = False
@@ -48,7 +50,9 @@ class TriggerOptions:
         run_id = given.get("workflow_run_id")
         if run_id is not None:
             _check_run_id(run_id)
-        for name in ("delay", "retry_delay", "timeout"):
+        if given.get("retry_delay") is not None:
+            given["retry_delay"] = parse_retry_delay(given["retry_delay"])
+        for name in ("delay", "timeout"):
             if given.get(name) is not None:
                 given[name] = parse_duration(given[name])
         if given.get("delay") is None:
@@ -109,6 +113,7 @@ class WorkflowOptions:
     trigger_permission: Callable[[Any], bool | Awaitable[bool]] | None = None
     payload_schema: Any = None
     payload_parser: Callable[[Any], Any] | None = None
+    schedule: Cron | None = None
 
     def __post_init__(self) -> None:
         if self.name is not None:
@@ -150,6 +155,22 @@ def checked_name(name: Any) -> str:
     return name
 
 
+def plan_of(schedule: Cron | str, timezone: Any, **policies: Any) -> Cron:
+    """Return the plan that ``schedule=`` and ``timezone=`` mean.
+
+    Raises:
+        InvalidOptionError: it cannot work.
+    """
+    given = {name: value for name, value in policies.items() if value is not None}
+    if not isinstance(schedule, Cron):
+        return Cron(schedule, timezone, **given)
+    if timezone is not None or given:
+        raise InvalidOptionError(
+            "A Cron holds its time zone and policies already: give them there, and nothing beside it."
+        )
+    return schedule
+
+
 def workflow_options(given: dict[str, Any]) -> WorkflowOptions:
     """Build the options of a workflow from what a user wrote.
 
@@ -160,14 +181,20 @@ def workflow_options(given: dict[str, Any]) -> WorkflowOptions:
         retries=given.pop("retries", None),
         retry_delay=given.pop("retry_delay", None),
         timeout=given.pop("step_timeout", None),
+        retry_on=given.pop("retry_on", None),
     )
     if given.get("timeout") is not None:
         given["timeout"] = parse_duration(given["timeout"])
+    timezone = given.pop("timezone", None)
+    if given.get("schedule") is not None:
+        given["schedule"] = plan_of(given["schedule"], timezone)
+    elif timezone is not None:
+        raise InvalidOptionError("@workflow takes timezone= only beside schedule=.")
     known = set(WorkflowOptions.__dataclass_fields__) - {"steps"}
     unknown = sorted(set(given) - known)
     if unknown:
         raise InvalidOptionError(
-            f"@workflow has no option {unknown[0]!r}. Known: retries, retry_delay, step_timeout, "
+            f"@workflow has no option {unknown[0]!r}. Known: retries, retry_delay, retry_on, step_timeout, timezone, "
             f"{', '.join(sorted(known))}."
         )
     return WorkflowOptions(steps=steps, **given)

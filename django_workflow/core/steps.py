@@ -15,7 +15,8 @@ from typing import Any, ClassVar
 from django_workflow.core.durations import parse_duration
 from django_workflow.core.events import Wanted
 from django_workflow.core.exceptions import InvalidOptionError
-from django_workflow.core.retry import RetryPolicy
+from django_workflow.core.expressions import DelayExpression
+from django_workflow.core.retry import RetryOn, RetryPolicy, checked_retry_on, parse_retry_delay
 from django_workflow.core.types import JSONValue, StepKind
 
 NAME_LENGTH = 200
@@ -27,9 +28,10 @@ class StepOptions:
     """What ``ctx.using()`` sets for its steps; None where the workflow or the settings decide."""
 
     retries: int | RetryPolicy | None = None
-    retry_delay: timedelta | None = None
+    retry_delay: timedelta | DelayExpression | None = None
     timeout: timedelta | None = None
     overlap: bool = False
+    retry_on: RetryOn | None = None
 
     @classmethod
     def checked(cls, **options: Any) -> StepOptions:
@@ -42,16 +44,23 @@ class StepOptions:
 
     def using(self, **changes: Any) -> StepOptions:
         """Return a copy with these changes, checked."""
-        unknown = sorted(set(changes) - {"retries", "retry_delay", "timeout", "overlap"})
+        unknown = sorted(
+            set(changes) - {"retries", "retry_delay", "timeout", "overlap", "retry_on"}
+        )
         if unknown:
             raise InvalidOptionError(
-                f"{unknown[0]!r} is not an option of a step. Known are retries, retry_delay, timeout and overlap."
+                f"{unknown[0]!r} is not an option of a step. Known are retries, retry_delay, retry_on, timeout and overlap."
             )
         if changes.get("retries") is not None:
             RetryPolicy.of(changes["retries"], RetryPolicy())
-        for name in ("retry_delay", "timeout"):
+        readers: dict[str, Callable[[Any], Any]] = {
+            "retry_delay": parse_retry_delay,
+            "timeout": parse_duration,
+            "retry_on": checked_retry_on,
+        }
+        for name, read in readers.items():
             if changes.get(name) is not None:
-                changes[name] = parse_duration(changes[name])
+                changes[name] = read(changes[name])
         if changes.get("timeout") == timedelta(0):
             raise InvalidOptionError("timeout must be longer than zero.")
         if not isinstance(changes.get("overlap", False), bool):
@@ -65,6 +74,7 @@ class StepOptions:
             retry_delay=self.retry_delay if self._sets_delay() else base.retry_delay,
             timeout=base.timeout if self.timeout is None else self.timeout,
             overlap=self.overlap or base.overlap,
+            retry_on=base.retry_on if self.retry_on is None else self.retry_on,
         )
 
     def _sets_delay(self) -> bool:

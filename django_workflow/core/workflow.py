@@ -16,16 +16,18 @@ from asgiref.sync import markcoroutinefunction
 from django_workflow.core.context import PayloadT
 from django_workflow.core.context_async import AsyncWorkflowContext
 from django_workflow.core.context_sync import WorkflowContext
+from django_workflow.core.crons import Cron
 from django_workflow.core.exceptions import InvalidOptionError, WorkflowNotFoundError
 from django_workflow.core.options import (
     TriggerOptions,
     WorkflowOptions,
     checked_name,
     checked_version,
+    plan_of,
     workflow_options,
 )
 from django_workflow.core.ports import get_door, get_runtime
-from django_workflow.core.retry import RetryPolicy
+from django_workflow.core.retry import RetryOn, RetryPolicy
 
 ResultT = TypeVar("ResultT")
 
@@ -131,6 +133,45 @@ class Workflow(Generic[PayloadT, ResultT]):
         """See `trigger_many()`."""
         return await get_runtime().in_thread(self.trigger_many, payloads, **options)  # type: ignore[no-any-return]
 
+    def schedule(
+        self,
+        cron: str | Cron,
+        *,
+        schedule_id: str,
+        payload: PayloadT | None = None,
+        timezone: Any = None,
+        overlap: str | None = None,
+        catch_up: str | None = None,
+        jitter: Any = None,
+        **options: Any,
+    ) -> Any:
+        """Create the schedule with this id, or give it this plan, payload and options; return it.
+
+        Joins the caller's transaction. ``cron``, ``timezone`` and the policies are those of `Cron`, the other options those
+        of `trigger()`; the payload is checked now. A plan whose times stay the same keeps its next slot.
+
+        Raises:
+            InvalidOptionError: something cannot work, or the id is taken by another workflow or by code.
+        """
+        plan = plan_of(cron, timezone, overlap=overlap, catch_up=catch_up, jitter=jitter)
+        return get_runtime().schedule(self, plan, schedule_id, payload, options)
+
+    async def aschedule(self, cron: str | Cron, **options: Any) -> Any:
+        """See `schedule()`."""
+        return await get_runtime().in_thread(self.schedule, cron, **options)
+
+    def unschedule(self, schedule_id: str) -> bool:
+        """Delete a schedule of this workflow; runs that it started go on. Returns False if there was none.
+
+        Raises:
+            InvalidOptionError: it is another workflow's, or declared in code.
+        """
+        return get_runtime().unschedule(self, schedule_id)  # type: ignore[no-any-return]
+
+    async def aunschedule(self, schedule_id: str) -> bool:
+        """See `unschedule()`."""
+        return await get_runtime().in_thread(self.unschedule, schedule_id)  # type: ignore[no-any-return]
+
 
 class _Everything:
     """Holds every database alias, so that no request to a workflow is made atomic."""
@@ -216,6 +257,7 @@ def workflow(
     version: str = "1",
     retries: int | RetryPolicy | None = None,
     retry_delay: Any = None,
+    retry_on: RetryOn | None = None,
     step_timeout: Any = None,
     timeout: Any = None,
     transport: str | None = None,
@@ -225,6 +267,8 @@ def workflow(
     trigger_permission: Callable[[Any], Any] | None = None,
     payload_schema: Any = None,
     payload_parser: Callable[[Any], Any] | None = None,
+    schedule: str | Cron | None = None,
+    timezone: Any = None,
 ) -> _Decorator: ...
 def workflow(function: Any = None, /, **options: Any) -> Any:
     """Make a function a workflow: ``@workflow`` or ``@workflow(retries=5, …)``.

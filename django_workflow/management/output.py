@@ -54,6 +54,8 @@ def run_as_json(run: Run, *, with_steps: bool) -> dict[str, Any]:
         "failure": failure_as_json(run.failure),
         "parent": None,
         "children": [],
+        "schedule_id": run.schedule_id,
+        "scheduled_for": moment(run.scheduled_for),
     }
     if with_steps:
         found["steps"] = [_step_as_json(step, attempts) for step, attempts in steps_of(run)]
@@ -172,6 +174,8 @@ def header_lines(run: Run) -> list[str]:
         lines.append(f"labels: {', '.join(run.labels)}")
     if run.restarted_from_id:
         lines.append(f"restarted from: {run.restarted_from_id}")
+    if run.schedule_id:
+        lines.append(f"schedule: {run.schedule_id}, for {clock(run.scheduled_for)} UTC")
     lines.append(f"payload: {_one_line(run.payload_text)}")
     if run.status == "completed":
         lines.append(f"result: {_one_line(run.result_text)}")

@@ -1,4 +1,5 @@
-"""The rows: a run, its steps and attempts, what is due, and the events that were sent, and who waits for them.
+"""The rows: a run, its steps and attempts, what is due, and the events that were sent, and who waits for them;
+and what the clock triggers.
 
 Texts named ``payload_text``, ``result_text``, ``arguments_text``, ``failure_text`` hold what ``core.codec`` wrote: ASCII
 JSON, kept as text because a jsonb column would refuse NUL, reorder keys and cost a parse on the hot path. Nothing
@@ -10,6 +11,7 @@ from __future__ import annotations
 from django_workflow.models.deliveries import Delivery, DeliveryQuerySet, Sweep
 from django_workflow.models.events import Event, EventQuerySet, Waiter, WaiterQuerySet
 from django_workflow.models.runs import Run, RunLabel, RunQuerySet
+from django_workflow.models.schedules import Schedule, ScheduledRun, ScheduleQuerySet
 from django_workflow.models.steps import Attempt, Step
 
 __all__ = [
@@ -21,6 +23,9 @@ __all__ = [
     "Run",
     "RunLabel",
     "RunQuerySet",
+    "Schedule",
+    "ScheduleQuerySet",
+    "ScheduledRun",
     "Step",
     "Sweep",
     "Waiter",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, Self
 
 from django.db import models
@@ -166,6 +166,23 @@ class Run(RunHandle, models.Model):
     def labels(self) -> list[str]:
         """The labels given at the trigger, sorted."""
         return sorted(row.label for row in self.labels_of_run.all())
+
+    @property
+    def schedule_id(self) -> str | None:
+        """The schedule that started the run, or the run that this one is a restart of; None without one."""
+        found: str | None = self._schedule.get("id")
+        return found
+
+    @property
+    def scheduled_for(self) -> datetime | None:
+        """The slot that the run was started for."""
+        slot = self._schedule.get("slot")
+        return None if slot is None else datetime.fromisoformat(slot)
+
+    @property
+    def _schedule(self) -> dict[str, Any]:
+        found: dict[str, Any] = codec.loads(self.options_text).get("schedule", {})
+        return found
 
     @property
     def is_finished(self) -> bool:

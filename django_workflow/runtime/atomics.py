@@ -21,6 +21,7 @@ from django_workflow.core.exceptions import DeliveryFencedError
 from django_workflow.core.journal import Record
 from django_workflow.core.types import Failure
 from django_workflow.models import Attempt
+from django_workflow.runtime.announcing import around_step
 from django_workflow.runtime.bodies import (
     BodyTimeoutError,
     other_aliases_refuse_writes,
@@ -61,7 +62,8 @@ def perform_atomic(performer: Any, call: Any) -> Record | None:
         refuse_coroutine_function(call.step)
         if call.timeout is not None and connection().vendor != "sqlite":
             overtime = Overtime.watching(performer, call)
-        _transact(performer, call, overtime, progress)
+        with around_step(performer.claim, call.step, call.attempt):
+            _transact(performer, call, overtime, progress)
     except DeliveryFencedError:
         performer.fenced = True
         if overtime is not None and not overtime.ended_in_time():

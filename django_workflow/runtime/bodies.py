@@ -57,7 +57,7 @@ class _BodyLoop:
 body_loop = _BodyLoop()
 
 
-class BodyTimeoutError(Exception):
+class BodyTimeoutError(TimeoutError):
     """An async body was cancelled at its deadline."""
 
 

@@ -25,11 +25,13 @@ from django_workflow.core.exceptions import (
     RunStateError,
 )
 from django_workflow.core.options import TriggerOptions
-from django_workflow.core.retry import RetryPolicy
+from django_workflow.core.retry import RetryPolicy, stored_delay
 from django_workflow.core.types import RunStatus
 from django_workflow.core.workflow import Workflow, registry
 from django_workflow.models import Event, Run
+from django_workflow.runtime.announcing import run_cancelled
 from django_workflow.runtime.payloads import check_payload
+from django_workflow.runtime.schedules import ScheduleVerbs
 from django_workflow.runtime.trouble import refuse_open_transaction
 from django_workflow.runtime.waiting import send
 from django_workflow.runtime.worker import hint
@@ -49,7 +51,7 @@ def new_run_id() -> str:
     return "wfr_" + "".join(secrets.choice(ALPHABET) for _ in range(21))
 
 
-class DjangoRuntime:
+class DjangoRuntime(ScheduleVerbs):
     """The runtime behind `core.ports.get_runtime()`."""
 
     @property
@@ -114,7 +116,7 @@ class DjangoRuntime:
             is_policy = isinstance(options.retries, RetryPolicy)
             stored["retries"] = options.retries.to_json() if is_policy else options.retries  # type: ignore[union-attr]
         if options.retry_delay is not None:
-            stored["retry_delay"] = options.retry_delay.total_seconds()
+            stored["retry_delay"] = stored_delay(options.retry_delay)
         headers = codec.dumps(dict(options.headers), what="headers")
         texts = [self._payload_text(workflow, payload) for payload in payloads]
         return [
@@ -247,6 +249,7 @@ class DjangoRuntime:
         found = store.cancel(run_id, why=why)
         if found is not None or not Run.objects.using(self.alias).filter(pk=run_id).exists():
             self._refuse(run_id, "cancel", found, "It can be cancelled until it has ended.")
+        run_cancelled(run_id)
         self._log("cancelled", run_id, actor, why)
 
     def cancel_runs(
@@ -262,9 +265,14 @@ class DjangoRuntime:
             found = found.labelled(label)
         if workflow is not None:
             found = found.filter(workflow=getattr(workflow, "name", workflow))
-        return sum(
-            store.cancel(run_id) is None for run_id in list(found.values_list("pk", flat=True))
-        )
+        cancelled = [
+            run_id
+            for run_id in list(found.values_list("pk", flat=True))
+            if store.cancel(run_id) is None
+        ]
+        for run_id in cancelled:
+            run_cancelled(run_id)
+        return len(cancelled)
 
     def pause(self, run_id: str, *, actor: Any = None, why: str = "") -> None:
         """See `Run.pause()`."""

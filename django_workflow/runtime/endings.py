@@ -13,6 +13,7 @@ from django_workflow.core.steps import StepOptions
 from django_workflow.core.types import Failure, RunStatus
 from django_workflow.core.workflow import Workflow
 from django_workflow.models import Attempt
+from django_workflow.runtime.announcing import run_completed, run_failed
 from django_workflow.runtime.failure import failure_of, retry_in, text_of
 from django_workflow.store import claims, runs
 from django_workflow.store.records import AttemptRow
@@ -48,6 +49,7 @@ class Ending:
             return
         if runs.complete(self.claim, text, leaves_open=leaves_open):
             logger.info("Run %s completed", self.claim.run_id, extra={"run_id": self.claim.run_id})
+            run_completed(self.claim)
         else:
             claims.give_back(self.claim, due_in=timedelta(0))
 
@@ -84,7 +86,7 @@ class Ending:
         if self.in_handler:
             runs.end_handler(self.claim, text)
             return
-        runs.end_badly(
+        ended = runs.end_badly(
             self.claim,
             RunStatus.FAILED,
             text,
@@ -92,6 +94,8 @@ class Ending:
             with_handler=self.workflow.failure_handler is not None,
             attempt=attempt,
         )
+        if ended:
+            run_failed(self.claim, text)
 
     def block(self, error: WorkflowError) -> None:
         """Stop the run by the engine's own verdict, until a person decides."""
@@ -101,5 +105,5 @@ class Ending:
         )
         if self.in_handler:
             runs.end_handler(self.claim, text_of(failure))
-        else:
-            runs.end_badly(self.claim, RunStatus.BLOCKED, text_of(failure))
+        elif runs.end_badly(self.claim, RunStatus.BLOCKED, text_of(failure)):
+            run_failed(self.claim, text_of(failure))

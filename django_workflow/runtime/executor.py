@@ -40,6 +40,7 @@ from django_workflow.core.replay_sync import SyncReplay
 from django_workflow.core.steps import Step
 from django_workflow.core.types import Failure, RunStatus, StepStatus
 from django_workflow.core.workflow import Workflow, registry
+from django_workflow.runtime.announcing import around_pass, run_cancelled
 from django_workflow.runtime.endings import Ending
 from django_workflow.runtime.failure import (
     DEATHS_ALLOWED,
@@ -238,6 +239,7 @@ class _Entry:
     def _facts(self) -> RunFacts:
         run = self.claim.run
         stored = stored_options(run.options_text)
+        schedule = stored.get("schedule", {})
         return RunFacts(
             workflow_run_id=run.id,
             workflow_run_created_at=run.created_at,
@@ -246,6 +248,8 @@ class _Entry:
             url=partial(url_of, self.workflow),
             labels=tuple(stored.get("labels", ())),
             version=run.version,
+            schedule_id=schedule.get("id"),
+            scheduled_for=datetime.fromisoformat(schedule["slot"]) if schedule else None,
         )
 
     def _pass(self) -> Outcome:
@@ -266,7 +270,8 @@ class _Entry:
             or self.performer.strict_arguments,
         )
         logger.debug("Pass of run %s", self.claim.run_id, extra={"run_id": self.claim.run_id})
-        outcome = replay.run(self._function(replay))
+        with around_pass(self.claim):
+            outcome = replay.run(self._function(replay))
         self.markers = tuple(replay.markers)
         return outcome
 
@@ -297,8 +302,8 @@ class _Entry:
             self.ending.completed(outcome.value, leaves_open=bool(self.journal.open_records()))
         elif isinstance(outcome, Raised):
             self.ending.raised(outcome.error)
-        elif isinstance(outcome, Cancelled):
-            runs.cancel_from_inside(self.claim)
+        elif isinstance(outcome, Cancelled) and runs.cancel_from_inside(self.claim):
+            run_cancelled(self.claim.run_id)
         return End.OVER
 
     def _settle_step_delivery(self, outcome: Outcome) -> End:

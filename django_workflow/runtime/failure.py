@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from datetime import timedelta
 from functools import lru_cache
 from random import Random
@@ -10,11 +11,19 @@ from typing import Any
 from django_workflow.conf import settings
 from django_workflow.core.codec import codec
 from django_workflow.core.exceptions import StepError
-from django_workflow.core.retry import RetryPolicy, is_retryable, requested_delay
+from django_workflow.core.retry import (
+    RetryPolicy,
+    is_retryable,
+    is_worth_it,
+    parse_retry_delay,
+    requested_delay,
+)
 from django_workflow.core.steps import StepOptions
 from django_workflow.core.types import Failure
 from django_workflow.core.workflow import Workflow
 from django_workflow.store.rows import RunRow
+
+logger = logging.getLogger(__name__)
 
 MAX_TROUBLE_SECONDS = 60
 DEATHS_ALLOWED = 3
@@ -36,20 +45,28 @@ def run_options(run: RunRow, workflow: Workflow[Any, Any]) -> StepOptions:
     delay = stored.get("retry_delay")
     given = StepOptions(
         retries=RetryPolicy.from_json(retries) if isinstance(retries, dict) else retries,
-        retry_delay=None if delay is None else timedelta(seconds=delay),
+        retry_delay=None if delay is None else parse_retry_delay(delay),
     )
     return given.over(workflow.options.steps)
 
 
 def retry_in(error: BaseException, attempt: int, options: StepOptions) -> timedelta | None:
     """Return how long to wait after this attempt failed, or None to give up."""
-    if not is_retryable(error):
+    if not is_retryable(error) or not _is_worth_it(error, options):
         return None
     delay = options.policy(settings().RETRIES).delay_before(attempt, random=_random)
     if delay is None:
         return None
     asked = requested_delay(error)
     return delay if asked is None else asked
+
+
+def _is_worth_it(error: BaseException, options: StepOptions) -> bool:
+    try:
+        return is_worth_it(error, options.retry_on)
+    except Exception:  # broad: a predicate is user code; one that raises decides nothing
+        logger.exception("retry_on raised; the error is retried as without it")
+        return True
 
 
 def failure_of(error: BaseException, *, attempts: int) -> Failure:

@@ -8,6 +8,7 @@ meanwhile), unless the step allows ``overlap``. If none is left, the failure is 
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from datetime import timedelta
 from inspect import iscoroutinefunction
 from threading import Lock
@@ -18,11 +19,13 @@ from django.db import Error as DatabaseError
 from django_workflow.core.exceptions import DeliveryFencedError
 from django_workflow.core.types import Failure, StepStatus
 from django_workflow.models import Attempt
+from django_workflow.runtime.announcing import step_ended
 from django_workflow.runtime.failure import retry_in, text_of, timeout_failure
 from django_workflow.runtime.leases import Held, keeper
+from django_workflow.runtime.step_rows import record_of
 from django_workflow.store import claims, records
 from django_workflow.store.records import AttemptRow
-from django_workflow.store.rows import Claim
+from django_workflow.store.rows import Claim, StepRow
 
 logger = logging.getLogger(__name__)
 
@@ -41,6 +44,7 @@ class Overtime:
         self._claim: Claim | None = None
         self._delay: timedelta | None = None
         self._held: Held | None = None
+        self._written: StepRow | None = None
 
     @classmethod
     def watching(cls, performer: Any, call: Any) -> Overtime:
@@ -91,6 +95,7 @@ class Overtime:
                 self._performer, StepStatus.FAILED, failure_text=text, attempts=call.attempt
             )
             records.record(claim, row, markers=call.marker_rows(), attempt=attempt)
+            self._written = row
         else:
             wakes_in = self._delay if call.options.overlap else None
             status = StepStatus.RETRYING if call.options.overlap else StepStatus.EXECUTING
@@ -100,6 +105,7 @@ class Overtime:
             records.put_off(
                 claim, row, attempt, ends=call.options.overlap, markers=call.marker_rows()
             )
+            self._written = replace(row, status=StepStatus.RETRYING)
         if self._delay is None or call.options.overlap:
             if claim.is_turn:
                 claims.give_back(claim, due_in=self._delay or timedelta(0))
@@ -132,6 +138,9 @@ class Overtime:
                 exc_info=True,
                 extra={"run_id": self._performer.claim.run_id},
             )
+        if self._written is not None:
+            # Not in the keeper's thread, which must not wait for those who listen.
+            step_ended(self._performer.claim, record_of(self._written, None, None))
 
     def _put_off(self, claim: Claim, delay: timedelta) -> None:
         call = self._call

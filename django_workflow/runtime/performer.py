@@ -28,6 +28,7 @@ from django_workflow.core.steps import (
 )
 from django_workflow.core.types import Failure, StepStatus
 from django_workflow.models import Attempt
+from django_workflow.runtime.announcing import around_step, step_ended
 from django_workflow.runtime.atomics import perform_atomic
 from django_workflow.runtime.bodies import (
     BodyTimeoutError,
@@ -162,7 +163,8 @@ class Performer:
         error: BaseException | None = None
         text: str | None = None
         try:
-            value = call_body(call.step, call.current, call.timeout)
+            with around_step(self.claim, call.step, call.attempt):
+                value = call_body(call.step, call.current, call.timeout)
             text = codec.dumps(value, what="result", max_bytes=settings().MAX_RESULT_BYTES)
         except (
             Exception,
@@ -259,6 +261,7 @@ class Performer:
         for marker in markers:
             self.journal.add(record_of(marker_row(marker), 0, None))
         self.journal.add(record)
+        step_ended(self.claim, record)
 
     def keep_late(self, row: StepRow) -> None:
         """Set the result of a fenced attempt aside, for the operator; it changes nothing."""

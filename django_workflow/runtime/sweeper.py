@@ -1,6 +1,6 @@
 """The sweep: what makes hints unnecessary. Looks for due rows and tells workers, at most once a second in all.
 
-It also brings events and waits together whose processes died before they could.
+It also brings events and waits together whose processes died before they could, and fires schedules.
 """
 
 from __future__ import annotations
@@ -10,9 +10,11 @@ import os
 import socket
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from time import monotonic
 
 from django_workflow.conf import settings
-from django_workflow.models import Delivery, Run, Sweep
+from django_workflow.core.ports import get_runtime
+from django_workflow.models import Delivery, Run, Schedule, Sweep
 from django_workflow.runtime.waiting import delete_expired, match_untried
 from django_workflow.runtime.worker import hint, worker_name
 from django_workflow.store import claims
@@ -21,6 +23,7 @@ logger = logging.getLogger(__name__)
 
 SILENCE = timedelta(seconds=30)
 MOST_HINTS = 16
+SYNC_SECONDS = 60.0
 
 
 def sweep(*, force: bool = False, interval: timedelta | None = None) -> int:
@@ -35,7 +38,38 @@ def sweep(*, force: bool = False, interval: timedelta | None = None) -> int:
     wake_workers(due)
     match_untried()
     delete_expired()
-    return due
+    fired = fire_schedules()
+    wake_workers(fired)
+    return due + fired
+
+
+def fire_schedules() -> int:
+    """Start the runs of schedules whose slot has come; return how many.
+
+    From time to time, what is declared in code is written first: a process of an older release may have changed it.
+    """
+    runtime = get_runtime()
+    if _sync.is_due():
+        runtime.sync_schedules()
+        _sync.done()
+    fired: int = runtime.fire_schedules()
+    return fired
+
+
+class _Sync:
+    """When this process has last written the schedules that its code declares."""
+
+    def __init__(self) -> None:
+        self._at: float | None = None
+
+    def is_due(self) -> bool:
+        return self._at is None or monotonic() - self._at >= SYNC_SECONDS
+
+    def done(self) -> None:
+        self._at = monotonic()
+
+
+_sync = _Sync()
 
 
 def count_due() -> int:
@@ -119,5 +153,6 @@ def health() -> Health:
         lag=lag,
         swept_at=last.swept_at if last is not None else None,
         swept_by=last.swept_by if last is not None else "",
-        is_silent=unseen and lag > SILENCE,
+        is_silent=unseen
+        and (lag > SILENCE or Schedule.objects.using(alias).overdue(now - SILENCE).exists()),
     )

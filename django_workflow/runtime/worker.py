@@ -23,6 +23,7 @@ from django_workflow.conf import settings
 from django_workflow.core.ports import get_dispatcher, get_transport
 from django_workflow.core.workflow import registry
 from django_workflow.runtime.couriers import couriers
+from django_workflow.runtime.announcing import run_started
 from django_workflow.runtime.executor import End, enter
 from django_workflow.runtime.failure import trouble_delay
 from django_workflow.runtime.leases import Held, keeper
@@ -150,6 +151,7 @@ def transport_name(claim: Claim) -> str:
 
 def carry(claim: Claim, worker: str) -> None:
     """Have one claimed delivery carried out; whatever goes wrong on the way is put off, never lost."""
+    run_started(claim)
     try:
         get_transport(transport_name(claim)).deliver(claim)
     except DeliveryTroubleError as error:

@@ -11,7 +11,7 @@ from django.db import transaction
 from django_workflow.conf import settings
 from django_workflow.core.ports import get_clock
 from django_workflow.core.types import RunStatus
-from django_workflow.models import Delivery, Sweep
+from django_workflow.models import Delivery, Schedule, Sweep
 from django_workflow.store.rows import (
     CLAIM_COLUMNS,
     DELIVERY,
@@ -362,14 +362,16 @@ def count_due(limit: int) -> int:
 
 
 def time_to_next_due() -> timedelta | None:
-    """Return in how long the next delivery becomes due, or a lease ends, that is not so yet; None if there is none."""
+    """Return in how long the next delivery or schedule becomes due, or a lease ends; None if none does that is not so yet."""
     current, values = dialect().now()
     with connection().cursor() as cursor:
         cursor.execute(
-            f"SELECT MIN(due_at), {current} FROM {DELIVERY} WHERE due_at > {current}",
-            (*values, *values),
+            f"SELECT (SELECT MIN(due_at) FROM {DELIVERY} WHERE due_at > {current}), "
+            f"(SELECT MIN(due_at) FROM {Schedule._meta.db_table} WHERE due_at > {current}), {current}",
+            (*values, *values, *values),
         )
-        due, moment = (moment_of(value) for value in cursor.fetchone())
+        *found, moment = (moment_of(value) for value in cursor.fetchone())
+    due = min((one for one in found if one is not None), default=None)
     return None if due is None or moment is None else due - moment
 
 

@@ -23,14 +23,14 @@ from django_workflow.core import ports
 from django_workflow.core.idle_loop import IdleLoop
 from django_workflow.runtime import bodies, overtime
 from django_workflow.runtime.leases import Held
-from django_workflow.store import triggers
+from django_workflow.store import schedules, triggers
 from django_workflow.store.rows import Claim
 from django_workflow.store.sql import connection
 
 logger = logging.getLogger(__name__)
 
 #: Verbs of the runtime that change nothing.
-READS = frozenset({"alias", "in_thread", "get_run"})
+READS = frozenset({"alias", "in_thread", "get_run", "get_schedule"})
 
 
 class Box(Protocol):
@@ -38,6 +38,7 @@ class Box(Protocol):
 
     is_driving: bool
     run_ids: set[str]
+    schedule_ids: set[str]
 
     @property
     def now(self) -> datetime:
@@ -190,6 +191,16 @@ def _tracked(
     return tracking
 
 
+def _tracked_schedule(insert: Callable[..., bool]) -> Callable[..., bool]:
+    def tracking(schedule_id: str, *args: Any, **kwargs: Any) -> bool:
+        created = insert(schedule_id, *args, **kwargs)
+        if created:
+            open_boxes.current.schedule_ids.add(schedule_id)
+        return created
+
+    return tracking
+
+
 def in_transaction(of: BaseDatabaseWrapper) -> bool:
     """Tell whether a transaction is open, the ones around a test case aside."""
     return any(not getattr(block, "_from_testcase", False) for block in of.atomic_blocks)
@@ -287,6 +298,7 @@ def installed() -> Iterator[None]:
         stack.callback(ports.install_clock, clock)
         for owner, name, value in (
             (triggers, "insert", _tracked(triggers.insert)),
+            (schedules, "insert", _tracked_schedule(schedules.insert)),
             (overtime, "keeper", virtual_keeper),
             (bodies, "body_loop", _BodiesHere()),
             (IdleLoop, "run_in_executor", _run_here),

@@ -15,8 +15,11 @@ from django.db.models import F, Min
 from django_workflow.conf import settings
 from django_workflow.core.durations import parse_duration, parse_moment
 from django_workflow.core.exceptions import InvalidOptionError, RunNotFinishedError, WorkflowError
+from django_workflow.core.ports import get_runtime
 from django_workflow.core.types import StepKind
-from django_workflow.models import Delivery, Event, Run, Step
+from django_workflow.core.workflow import registry
+from django_workflow.models import Delivery, Event, Run, Schedule, Step
+from django_workflow.runtime.announcing import run_started
 from django_workflow.runtime.executor import End, enter
 from django_workflow.runtime.journals import journals
 from django_workflow.runtime.performer import Allowance
@@ -53,8 +56,16 @@ class WorkflowSandbox:
     deterministic soonest; ``steps_per_pass=None`` executes what is ready in one pass, as a worker does inline.
     """
 
-    def __init__(self, *, steps_per_pass: int | None = 1, now: datetime | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        steps_per_pass: int | None = 1,
+        now: datetime | None = None,
+        schedules: bool = True,
+    ) -> None:
         """Make a box; its clock begins at ``now``, or at the present moment.
+
+        With ``schedules``, those that are declared in code begin with it, as do those that are made inside the box.
 
         Raises:
             InvalidOptionError: ``now`` is naive.
@@ -64,9 +75,12 @@ class WorkflowSandbox:
         self._rules = Rules()
         self._worker = f"sandbox:{secrets.token_hex(6)}"
         self._is_pending = False
+        self._is_to_sync = schedules
         self._stack = ExitStack()
         #: The runs that belong to this box.
         self.run_ids: set[str] = set()
+        #: The schedules that its clock fires.
+        self.schedule_ids: set[str] = set()
         #: Whether the box is carrying deliveries out at this moment.
         self.is_driving = False
 
@@ -103,8 +117,15 @@ class WorkflowSandbox:
             return
         refuse_open_transaction("box.settle() was called")
         with self._at_work():
+            self._begin_schedules()
             self._bury()
             self._drive()
+
+    def _begin_schedules(self) -> None:
+        """Let what is declared in code begin from the box's time; with nothing declared, nothing is asked."""
+        if self._is_to_sync and any(one.options.schedule for one in registry):
+            self.schedule_ids.update(get_runtime().sync_schedules(anew=True))
+        self._is_to_sync = False
 
     def advance(self, duration: Any) -> None:
         """Move the clock, and carry out what becomes due on the way, each thing at its own time.
@@ -132,9 +153,15 @@ class WorkflowSandbox:
         virtual_keeper.look(self._now)
 
     def _next_due(self) -> datetime | None:
-        found = self._deliveries().filter(due_at__gt=self._now).aggregate(Min("due_at"))
-        moment: datetime | None = found["due_at__min"]
-        return moment
+        found = [self._deliveries()]
+        if self.schedule_ids:
+            found.append(
+                Schedule.objects.using(settings().DATABASE).filter(pk__in=self.schedule_ids)
+            )
+        moments: list[datetime | None] = [
+            rows.filter(due_at__gt=self._now).aggregate(at=Min("due_at"))["at"] for rows in found
+        ]
+        return min((moment for moment in moments if moment is not None), default=None)
 
     def _deliveries(self) -> Any:
         return Delivery.objects.using(settings().DATABASE).filter(run_id__in=self.run_ids)
@@ -157,16 +184,23 @@ class WorkflowSandbox:
         for _ in range(MOST_PASSES):
             for claim in claims.claim(self._worker, 1, only=self.run_ids):
                 journals.clear()
+                run_started(claim)
                 self._carry(claim)
                 last = claim.run
                 break
             else:
-                if not match_untried():
+                if not match_untried() and not self._fire_schedules():
                     return
         raise RestlessRunError(
             f"After {MOST_PASSES} passes there is still something due in the sandbox, last for run {last.id} of "
             f'workflow "{last.workflow}". Does it loop for ever, or retry without a delay?'
         )
+
+    def _fire_schedules(self) -> int:
+        if not self.schedule_ids:
+            return 0
+        started: int = get_runtime().fire_schedules(only=self.schedule_ids)
+        return started
 
     def _carry(self, claim: Claim) -> None:
         allowance = Allowance(budget=None, steps=self._steps_per_pass)
@@ -193,7 +227,7 @@ class WorkflowSandbox:
         for run in result if isinstance(result, list) else [result]:
             if isinstance(run, Run):
                 run.refresh()
-            elif isinstance(run, Event):
+            elif isinstance(run, Event | Schedule):
                 run.refresh_from_db(using=settings().DATABASE)
         return result
 

@@ -1,0 +1,198 @@
+"""Tells middleware and signals what has happened, after the commit; nothing that they do reaches the engine.
+
+Where nobody listens, nothing is asked and no object is made.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from functools import lru_cache, partial
+from typing import Any
+
+from django.db import transaction
+from django.utils.module_loading import import_string
+
+from django_workflow import signals
+from django_workflow.conf import settings
+from django_workflow.core.codec import codec
+from django_workflow.core.journal import Record
+from django_workflow.core.middleware import Middleware, RunInfo, StepInfo
+from django_workflow.core.types import Failure, RunStatus, StepKind, StepStatus
+from django_workflow.models import Run, Step
+from django_workflow.store.rows import Claim
+from django_workflow.store.sql import connection
+
+logger = logging.getLogger(__name__)
+
+#: Of these nothing is carried out, so there is nothing to tell.
+SILENT = frozenset({StepKind.SLEEP, StepKind.SLEEP_UNTIL, StepKind.WAIT_FOR_EVENT, StepKind.PATCH})
+NOTHING: AbstractContextManager[None] = nullcontext()
+
+
+@lru_cache(maxsize=8)
+def _made(paths: tuple[str, ...]) -> tuple[Middleware, ...]:
+    made = []
+    for path in paths:
+        try:
+            made.append(import_string(path)())
+        except Exception:  # broad: user code; the system check says it before
+            logger.exception('The middleware "%s" cannot be used, and is left out', path)
+    return tuple(made)
+
+
+def middlewares() -> tuple[Middleware, ...]:
+    """Return the project's middleware, in order."""
+    paths = settings().MIDDLEWARE
+    return _made(paths) if paths else ()
+
+
+class _Around:
+    """The context managers of all middleware around one thing, of which none can stop it or hide what it raises."""
+
+    def __init__(self, hook: str, *about: Any) -> None:
+        self._hook = hook
+        self._about = about
+        self._open: list[AbstractContextManager[Any]] = []
+
+    def __enter__(self) -> None:
+        for one in middlewares():
+            try:
+                manager = getattr(one, self._hook)(*self._about)
+                manager.__enter__()
+            except Exception:  # broad: user code
+                logger.exception("%s.%s raised", type(one).__name__, self._hook)
+            else:
+                self._open.append(manager)
+
+    def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
+        for manager in reversed(self._open):
+            try:
+                manager.__exit__(kind, error, trace)
+            except Exception as raised:  # broad: user code
+                if raised is not error:
+                    logger.exception("%s of a middleware raised", self._hook)
+
+
+def around_pass(claim: Claim) -> AbstractContextManager[None]:
+    """Return what surrounds a pass."""
+    return _Around("around_pass", _run_info(claim)) if middlewares() else NOTHING
+
+
+def around_step(claim: Claim, step: Any, attempt: int) -> AbstractContextManager[None]:
+    """Return what surrounds an attempt of a body."""
+    if not middlewares():
+        return NOTHING
+    about = StepInfo(name=step.name, key=step.key, kind=step.kind, attempt=attempt)
+    return _Around("around_step", _run_info(claim), about)
+
+
+def _run_info(claim: Claim) -> RunInfo:
+    run = claim.run
+    return RunInfo(workflow_run_id=run.id, workflow=run.workflow, version=run.version)
+
+
+def _tell(hook: str, *about: Any) -> None:
+    for one in middlewares():
+        try:
+            getattr(one, hook)(*about)
+        except Exception:  # broad: user code
+            logger.exception("%s.%s raised", type(one).__name__, hook)
+
+
+def _send(
+    signal: signals.WorkflowSignal, workflow: str, run_id: str, key: str | None = None
+) -> None:
+    """Send a signal with the rows as they are now; nothing of it reaches the caller."""
+    try:
+        named: dict[str, Any] = {}
+        run = Run.objects.using(settings().DATABASE).filter(pk=run_id).first()
+        if key is not None:
+            named["step"] = Step.objects.using(settings().DATABASE).get(run_id=run_id, key=key)
+        if run is not None:
+            signal.send_robust(sender=workflow, run=run, **named)
+    except Exception:  # broad: what was committed counts, whoever hears of it
+        logger.exception("A signal for run %s could not be sent", run_id)
+
+
+def _after_commit(call: Callable[[], None]) -> None:
+    """Call at once, or when the transaction commits; the one around a test case does not count."""
+    blocks = connection().atomic_blocks
+    if any(not getattr(block, "_from_testcase", False) for block in blocks):
+        transaction.on_commit(call, using=settings().DATABASE, robust=True)
+    else:
+        call()
+
+
+# What the runtime says.
+
+
+def run_started(claim: Claim) -> None:
+    """Say that a run has begun, if this is its first claim."""
+    if claim.run.status != RunStatus.PENDING:
+        return
+    if middlewares():
+        _tell("run_started", _run_info(claim))
+    if signals.run_started.has_listeners(claim.run.workflow):
+        _send(signals.run_started, claim.run.workflow, claim.run_id)
+
+
+def run_completed(claim: Claim) -> None:
+    """Say that a run has completed."""
+    if middlewares():
+        _tell("run_completed", _run_info(claim))
+    if signals.run_completed.has_listeners(claim.run.workflow):
+        _send(signals.run_completed, claim.run.workflow, claim.run_id)
+
+
+def run_failed(claim: Claim, failure_text: str) -> None:
+    """Say that a run is a dead letter."""
+    if middlewares():
+        _tell("run_failed", _run_info(claim), Failure.from_json(codec.loads(failure_text)))
+    if signals.run_failed.has_listeners(claim.run.workflow):
+        _send(signals.run_failed, claim.run.workflow, claim.run_id)
+
+
+def run_cancelled(run_id: str) -> None:
+    """Say that a run was cancelled, when the caller's transaction commits."""
+    if middlewares() or signals.run_cancelled.receivers:
+        _after_commit(partial(_cancelled, run_id))
+
+
+def _cancelled(run_id: str) -> None:
+    found = Run.objects.using(settings().DATABASE).filter(pk=run_id)
+    row = found.values_list("workflow", "version").first()
+    if row is None:
+        return
+    workflow, version = row
+    _tell("run_cancelled", RunInfo(workflow_run_id=run_id, workflow=workflow, version=version))
+    if signals.run_cancelled.has_listeners(workflow):
+        _send(signals.run_cancelled, workflow, run_id)
+
+
+_OF_STEPS = {
+    StepStatus.COMPLETED: ("step_completed", signals.step_completed),
+    StepStatus.RETRYING: ("step_retried", signals.step_retried),
+    StepStatus.FAILED: ("step_failed", signals.step_failed),
+}
+
+
+def step_ended(claim: Claim, record: Record) -> None:
+    """Say how an attempt of a step has ended."""
+    hook, signal = _OF_STEPS[StepStatus(record.status)]
+    hooked = middlewares()
+    if not hooked and not signal.receivers:
+        return
+    if record.kind in SILENT:
+        return
+    if hooked:
+        about = StepInfo(
+            name=record.name, key=record.key, kind=record.kind, attempt=record.attempts
+        )
+        failure = (
+            [Failure.from_json(codec.loads(record.failure_text))] if record.failure_text else []
+        )
+        _tell(hook, _run_info(claim), about, *failure)
+    if signal.has_listeners(claim.run.workflow):
+        _send(signal, claim.run.workflow, claim.run_id, record.key)

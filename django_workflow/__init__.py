@@ -40,12 +40,14 @@ from django_workflow.core.exceptions import (
     StepError,
     StepTimeoutError,
     SwallowedInterruptError,
+    TooManyStepsError,
     TransactionOpenError,
     UndecodableValueError,
     WorkflowError,
     WorkflowNotFoundError,
 )
 from django_workflow.core.retry import RetryPolicy
+from django_workflow.core.telling import Progress
 from django_workflow.core.types import Failure, RunStatus, StepStatus
 from django_workflow.core.workflow import Workflow, workflow
 
@@ -70,6 +72,7 @@ __all__ = [
     "NotReadyError",
     "NotSerializableError",
     "PayloadTooLargeError",
+    "Progress",
     "RetryAfterError",
     "RetryPolicy",
     "RunExistsError",
@@ -85,6 +88,7 @@ __all__ = [
     "StepStatus",
     "StepTimeoutError",
     "SwallowedInterruptError",
+    "TooManyStepsError",
     "TransactionOpenError",
     "UndecodableValueError",
     "Workflow",

@@ -48,6 +48,8 @@ class Settings:
     HTTP_TIMEOUT: timedelta = timedelta(minutes=15)
     MAX_PAYLOAD_BYTES: int = 10_000_000
     MAX_RESULT_BYTES: int = 10_000_000
+    STEPS_WARNING: int | None = 5_000
+    MAX_STEPS: int | None = 50_000
     SIGNING_KEYS: tuple[str, ...] = ()
     ISSUER: str = "django_workflow"
 
@@ -156,6 +158,8 @@ _READERS: Mapping[str, Callable[[str, Any], Any]] = {
     "HTTP_TIMEOUT": _duration,
     "MAX_PAYLOAD_BYTES": _count,
     "MAX_RESULT_BYTES": _count,
+    "STEPS_WARNING": _optional_count,
+    "MAX_STEPS": _optional_count,
     "SIGNING_KEYS": _keys,
     "ISSUER": _text,
 }

@@ -16,6 +16,7 @@ from typing import Any
 
 from django.db import Error as DatabaseError
 
+from django_workflow.conf import settings
 from django_workflow.core.codec import codec
 from django_workflow.core.context import RunFacts
 from django_workflow.core.context_async import AsyncWorkflowContext
@@ -26,9 +27,11 @@ from django_workflow.core.exceptions import (
     UndecodableValueError,
     WorkflowError,
 )
+from django_workflow.core.faults import too_many_steps
 from django_workflow.core.replay import (
     Cancelled,
     Completed,
+    Continued,
     Diverged,
     Outcome,
     Raised,
@@ -156,6 +159,7 @@ class _Entry:
                 return End.OVER
             self.journal = journals.take(self.claim)
             loaded = self.journal.watermark
+            size = len(self.journal.records)
             if self._is_done_already():
                 return End.OVER
             self._add_elapsed()
@@ -168,6 +172,7 @@ class _Entry:
                     break
         except DatabaseError as error:
             raise no_answer(error) from error
+        self._warn_of_growth(size)
         if not self.performer.fenced:
             # Others may have recorded between what was loaded and what this entry added: those are asked for again.
             known = max(loaded, self.claim.wakes) if self.claim.is_turn else loaded
@@ -246,6 +251,7 @@ class _Entry:
             url=partial(url_of, self.workflow),
             labels=tuple(stored.get("labels", ())),
             version=run.version,
+            generation=run.generation,
         )
 
     def _pass(self) -> Outcome:
@@ -254,6 +260,7 @@ class _Entry:
             facts = self._facts()
         except UndecodableValueError as error:
             return Diverged(error)
+        self.performer.telling.begin_pass()
         replay_class = AsyncReplay if self.workflow.is_async else SyncReplay
         replay = replay_class(
             self.journal,
@@ -264,6 +271,8 @@ class _Entry:
             retried=self.claim.run.code_attempts,
             strict_arguments=self.workflow.options.strict_arguments
             or self.performer.strict_arguments,
+            max_steps=settings().MAX_STEPS,
+            hear=self.performer.telling.hear,
         )
         logger.debug("Pass of run %s", self.claim.run_id, extra={"run_id": self.claim.run_id})
         outcome = replay.run(self._function(replay))
@@ -293,13 +302,19 @@ class _Entry:
             return self._settle_step_delivery(outcome)
         if isinstance(outcome, Suspended):
             return self._suspended(outcome)
+        with performer.telling.joined():
+            self._end(outcome)
+        return End.OVER
+
+    def _end(self, outcome: Outcome) -> None:
         if isinstance(outcome, Completed):
             self.ending.completed(outcome.value, leaves_open=bool(self.journal.open_records()))
         elif isinstance(outcome, Raised):
             self.ending.raised(outcome.error)
         elif isinstance(outcome, Cancelled):
             runs.cancel_from_inside(self.claim)
-        return End.OVER
+        elif isinstance(outcome, Continued):
+            self.ending.continued(outcome.payload_text)
 
     def _settle_step_delivery(self, outcome: Outcome) -> End:
         record = self.journal.records.get(self.claim.step_key)
@@ -357,16 +372,38 @@ class _Entry:
 
     def _wait(self, outcome: Suspended, fan_out: list[str]) -> None:
         rows = [opened(step) for step, record in outcome.steps if record is None]
-        records.wait(
-            self.claim,
-            rows,
-            fan_out=fan_out,
-            due_at=self._deadline(),
-            markers=[marker_row(m) for m in self.markers],
-        )
+        if self._outgrows(len(rows)):
+            return
+        with self.performer.telling.joined():
+            records.wait(
+                self.claim,
+                rows,
+                fan_out=fan_out,
+                due_at=self._deadline(),
+                markers=[marker_row(m) for m in self.markers],
+            )
         if any(row.awaits for row in rows):
             # After the commit: whoever commits last, this wait or an event's sender, sees the other.
             match_waiting(self.claim.run_id)
+
+    def _outgrows(self, new: int) -> bool:
+        """Block the run if so many steps more are too many."""
+        limit = settings().MAX_STEPS
+        if limit is None or len(self.journal.records) + new <= limit:
+            return False
+        self.ending.block(too_many_steps(limit, run_id=self.claim.run_id))
+        return True
+
+    def _warn_of_growth(self, before: int) -> None:
+        limit, size = settings().STEPS_WARNING, len(self.journal.records)
+        if limit is not None and before < limit <= size:
+            logger.warning(
+                "Run %s has %d steps, and each pass goes through all of them: let it end a generation with "
+                "ctx.continue_as_new()",
+                self.claim.run_id,
+                size,
+                extra={"run_id": self.claim.run_id},
+            )
 
     def _deadline(self) -> datetime | None:
         return None if self.in_handler else self.claim.run.deadline

@@ -184,9 +184,13 @@ class NonDeterminismError(WorkflowError):
 class ArgumentDriftError(WorkflowError):
     """Raised, under strict arguments, when a recorded step is asked for with others."""
 
-    def __init__(self, message: str, *, step: str) -> None:
+    def __init__(
+        self, message: str, *, step: str, recorded: str | None = None, asked: str | None = None
+    ) -> None:
         super().__init__(message)
         self.step = step
+        self.recorded = recorded
+        self.asked = asked
 
 
 class ArgumentDrift(UserWarning):

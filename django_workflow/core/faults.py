@@ -52,6 +52,8 @@ def drift(record: Record, asked: str, *, run_id: str) -> ArgumentDriftError:
         f'Step "{record.name}" was recorded with {record.arguments_text}, but is now asked for with {asked} '
         f"(run {run_id}). The recorded arguments win.",
         step=record.name,
+        recorded=record.arguments_text,
+        asked=asked,
     )
 
 

@@ -28,6 +28,7 @@ from django_workflow.core.exceptions import (
     WorkflowError,
 )
 from django_workflow.core.faults import too_many_steps
+from django_workflow.core.journal import Journal
 from django_workflow.core.replay import (
     Cancelled,
     Completed,
@@ -117,6 +118,19 @@ def _carry_on(
             f'This process knows no version "{claim.run.version}" of workflow "{workflow.name}". Waiting for one that does.'
         )
     return _Entry(claim, workflow, worker, allowance, performer, in_handler=in_handler).go()
+
+
+def pass_over(
+    claim: Claim, journal: Journal, allowance: Allowance, performer: Callable[..., Performer]
+) -> Outcome:
+    """Make one pass of a run over this journal, and do nothing about its outcome: a rehearsal."""
+    workflow = registry.get(claim.run.workflow)
+    run = claim.run
+    in_handler = run.status == RunStatus.FAILED and run.handler_status == RunStatus.RUNNING
+    entry = _Entry(claim, workflow, "", allowance, performer, in_handler=in_handler)
+    entry.journal = journal
+    entry.performer = performer(claim, journal, entry.options, allowance, "")
+    return entry._pass()
 
 
 def _stand_still(claim: Claim) -> End:

@@ -44,6 +44,7 @@ from django_workflow.core.exceptions import (
     StepError,
     StepTimeoutError,
     SwallowedInterruptError,
+    TooManyStepsError,
     TransactionOpenError,
     UndecodableValueError,
     WorkflowError,
@@ -51,6 +52,7 @@ from django_workflow.core.exceptions import (
 )
 from django_workflow.core.middleware import Middleware, RunInfo, StepInfo
 from django_workflow.core.retry import RetryPolicy
+from django_workflow.core.telling import Progress
 from django_workflow.core.types import Failure, RunStatus, StepStatus
 from django_workflow.core.workflow import Workflow, workflow
 
@@ -77,6 +79,7 @@ __all__ = [
     "NotReadyError",
     "NotSerializableError",
     "PayloadTooLargeError",
+    "Progress",
     "RetryAfterError",
     "RetryPolicy",
     "RunExistsError",
@@ -95,6 +98,7 @@ __all__ = [
     "StepStatus",
     "StepTimeoutError",
     "SwallowedInterruptError",
+    "TooManyStepsError",
     "TransactionOpenError",
     "UndecodableValueError",
     "Workflow",

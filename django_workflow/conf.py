@@ -49,6 +49,8 @@ class Settings:
     HTTP_CONCURRENCY: int = 4
     MAX_PAYLOAD_BYTES: int = 10_000_000
     MAX_RESULT_BYTES: int = 10_000_000
+    STEPS_WARNING: int | None = 5_000
+    MAX_STEPS: int | None = 50_000
     SIGNING_KEYS: tuple[str, ...] = ()
     ISSUER: str = "django_workflow"
     MIDDLEWARE: tuple[str, ...] = ()
@@ -165,6 +167,8 @@ _READERS: Mapping[str, Callable[[str, Any], Any]] = {
     "HTTP_CONCURRENCY": _count,
     "MAX_PAYLOAD_BYTES": _count,
     "MAX_RESULT_BYTES": _count,
+    "STEPS_WARNING": _optional_count,
+    "MAX_STEPS": _optional_count,
     "SIGNING_KEYS": _keys,
     "ISSUER": _text,
     "MIDDLEWARE": _paths,

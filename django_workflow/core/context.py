@@ -16,6 +16,7 @@ from uuid import UUID
 
 from django_workflow.core.exceptions import MisplacedStepError
 from django_workflow.core.steps import NO_OPTIONS, Step, StepOptions
+from django_workflow.core.telling import Saying, Speaking
 from django_workflow.core.types import T
 
 PayloadT = TypeVar("PayloadT")
@@ -27,7 +28,7 @@ AsyncBranch: TypeAlias = Callable[[], Awaitable[T]] | Awaitable[T]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class CurrentStep:
+class CurrentStep(Speaking):
     """What a step body may know of itself."""
 
     name: str
@@ -36,6 +37,12 @@ class CurrentStep:
     idempotency_key: str
     workflow_run_id: str
     deadline: datetime | None = None
+    #: What takes down what the body says.
+    hear: Callable[[Saying], None] | None = field(default=None, repr=False, compare=False)
+
+    def _tell(self, saying: Saying) -> None:
+        if self.hear is not None:
+            self.hear(saying)
 
 
 executing: ContextVar[CurrentStep | None] = ContextVar("django_workflow_step", default=None)
@@ -70,6 +77,8 @@ class RunFacts:
     version: str = "1"
     schedule_id: str | None = None
     scheduled_for: datetime | None = None
+    #: How often the run has continued as new.
+    generation: int = 0
 
 
 class Pass(Protocol):
@@ -104,8 +113,14 @@ class Pass(Protocol):
     def cancel(self) -> NoReturn:
         """End the run as cancelled."""
 
+    def continue_as_new(self, payload: Any) -> NoReturn:
+        """End this generation of the run, and begin the next one with another payload."""
 
-class BaseContext(Generic[PayloadT]):
+    def tell(self, saying: Saying) -> None:
+        """Take down what is said between steps."""
+
+
+class BaseContext(Speaking, Generic[PayloadT]):
     """What both contexts share."""
 
     def __init__(self, of: Pass, options: StepOptions = NO_OPTIONS) -> None:
@@ -160,6 +175,11 @@ class BaseContext(Generic[PayloadT]):
         return self._pass.facts.scheduled_for
 
     @property
+    def generation(self) -> int:
+        """How often the run has continued as new: 0 at first."""
+        return self._pass.facts.generation
+
+    @property
     def retried(self) -> int:
         """How often in a row the code between steps has failed before this pass."""
         return self._pass.retried
@@ -171,3 +191,6 @@ class BaseContext(Generic[PayloadT]):
         had gone beyond this point when the code was changed. Recorded with the next write.
         """
         return self._pass.patched(patch_id)
+
+    def _tell(self, saying: Saying) -> None:
+        self._pass.tell(saying)

@@ -115,3 +115,7 @@ class AsyncWorkflowContext(BaseContext[PayloadT]):
     async def cancel(self) -> NoReturn:
         """See `WorkflowContext.cancel()`."""
         self._pass.cancel()
+
+    async def continue_as_new(self, payload: Any = None) -> NoReturn:
+        """See `WorkflowContext.continue_as_new()`."""
+        self._pass.continue_as_new(payload)

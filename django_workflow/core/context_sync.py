@@ -153,3 +153,15 @@ class WorkflowContext(BaseContext[PayloadT]):
     def cancel(self) -> NoReturn:
         """End the run as cancelled, here. No failure handler runs."""
         self._pass.cancel()
+
+    def continue_as_new(self, payload: Any = None) -> NoReturn:
+        """End this generation of the run here, and begin the next one: same id, empty journal, new payload.
+
+        The workflow begins from its top under its latest version, at once. Labels, options and what waits in the
+        mailbox stay; idempotency keys change; the journal so far is kept under ``run.generations``.
+
+        Raises:
+            NotSerializableError: the payload cannot be stored; the error names the path.
+            MisplacedStepError: steps or branches are open, or the failure handler asks.
+        """
+        self._pass.continue_as_new(payload)

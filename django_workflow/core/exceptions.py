@@ -25,12 +25,13 @@ WorkflowError
 ├── TransactionOpenError       a pass or a wait inside an open transaction
 ├── DeliveryFencedError        the delivery's token is no longer the current one
 ├── CrashLoopError             the process died again and again in one step; .step
+├── TooManyStepsError          the run has more steps than are allowed; .limit
 ├── SignatureError             a door refused a message
 ├── NonRetryableError          raised by users: do not try again
 └── RetryAfterError            raised by users: try again after .delay
 
 ArgumentDrift (UserWarning)    the gentle form of ArgumentDriftError
-_Interrupt (BaseException)     private: SuspendInterrupt, CancelInterrupt
+_Interrupt (BaseException)     private: SuspendInterrupt, CancelInterrupt, ContinueInterrupt
 """
 
 from __future__ import annotations
@@ -192,9 +193,13 @@ class NonDeterminismError(WorkflowError):
 class ArgumentDriftError(WorkflowError):
     """Raised, under strict arguments, when a recorded step is asked for with others."""
 
-    def __init__(self, message: str, *, step: str) -> None:
+    def __init__(
+        self, message: str, *, step: str, recorded: str | None = None, asked: str | None = None
+    ) -> None:
         super().__init__(message)
         self.step = step
+        self.recorded = recorded
+        self.asked = asked
 
 
 class ArgumentDrift(UserWarning):
@@ -274,6 +279,14 @@ class CrashLoopError(WorkflowError):
         self.deaths = deaths
 
 
+class TooManyStepsError(WorkflowError):
+    """Raised when a run has more steps than ``WORKFLOW["MAX_STEPS"]`` allows."""
+
+    def __init__(self, message: str, *, limit: int) -> None:
+        super().__init__(message)
+        self.limit = limit
+
+
 class SignatureError(WorkflowError):
     """Raised when a door refuses a message because of its signature."""
 
@@ -320,3 +333,13 @@ class CancelInterrupt(_Interrupt):
     """Ends a run from inside, by ``ctx.cancel()``."""
 
     reason = "The run is being cancelled"
+
+
+class ContinueInterrupt(CancelInterrupt):
+    """Ends a generation of a run, by ``ctx.continue_as_new()``."""
+
+    reason = "The run is continued as new"
+
+    def __init__(self, *, payload_text: str | None, step: str | None = None) -> None:
+        super().__init__(step=step)
+        self.payload_text = payload_text

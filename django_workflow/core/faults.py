@@ -14,6 +14,7 @@ from django_workflow.core.exceptions import (
     StepError,
     StepTimeoutError,
     SwallowedInterruptError,
+    TooManyStepsError,
 )
 from django_workflow.core.journal import Record
 from django_workflow.core.steps import KEY_LENGTH, NAME_LENGTH
@@ -51,6 +52,8 @@ def drift(record: Record, asked: str, *, run_id: str) -> ArgumentDriftError:
         f'Step "{record.name}" was recorded with {record.arguments_text}, but is now asked for with {asked} '
         f"(run {run_id}). The recorded arguments win.",
         step=record.name,
+        recorded=record.arguments_text,
+        asked=asked,
     )
 
 
@@ -86,6 +89,29 @@ def stuck(seconds: float) -> TimeoutError:
     return TimeoutError(
         f"The workflow function waited for {seconds:g} s outside a step, for a socket or a thread. "
         "Put what takes long into ctx.run, and close connections before you ask for a step."
+    )
+
+
+def cannot_continue(place: str, still_open: list[str], *, run_id: str) -> MisplacedStepError:
+    """Return the refusal of ``ctx.continue_as_new()`` where something would be left behind."""
+    if still_open:
+        names = ", ".join(f'"{name}"' for name in still_open[:5])
+        why = f"while steps are open: {names}{' and others' if len(still_open) > 5 else ''}"
+    else:
+        why = f"in {place or 'the workflow function, while tasks of it go on'}"
+    return MisplacedStepError(
+        f"continue_as_new() was called {why} (run {run_id}). Call it in the workflow function itself, when every "
+        "step and branch has ended.",
+        step=still_open[0] if still_open else "",
+    )
+
+
+def too_many_steps(limit: int, *, run_id: str) -> TooManyStepsError:
+    """Return the verdict on a run that grows without end."""
+    return TooManyStepsError(
+        f"The run has {limit:,} steps, as many as are allowed (run {run_id}). Begin a new journal with "
+        'ctx.continue_as_new() before that, or raise WORKFLOW["MAX_STEPS"]; then resume the run.',
+        limit=limit,
     )
 
 

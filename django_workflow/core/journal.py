@@ -46,7 +46,7 @@ class Record(NamedTuple):
 class Journal:
     """The records of one run, by key and, per branch, in their order."""
 
-    __slots__ = ("order", "records", "revision", "run_id", "started_at", "watermark")
+    __slots__ = ("order", "records", "revision", "run_id", "started_at", "told", "watermark")
 
     def __init__(self, run_id: str, *, revision: int = 0, started_at: datetime) -> None:
         self.run_id = run_id
@@ -55,6 +55,8 @@ class Journal:
         self.started_at = started_at
         self.records: dict[str, Record] = {}
         self.order: dict[str, list[str]] = {}
+        #: What was said between steps and written by this process, by place and number.
+        self.told: set[tuple[str, int | None]] = set()
         #: The highest sequence number seen: what to ask the database for is newer, or open.
         self.watermark = 0
 
@@ -111,6 +113,7 @@ class Branch:
         "clock",
         "index",
         "interrupt",
+        "last",
         "order",
         "parent",
         "path",
@@ -135,6 +138,8 @@ class Branch:
         self.sequence = 0
         #: What makes the function leave this branch, from the moment it was raised.
         self.interrupt: BaseException | None = None
+        #: The key that was asked for last, or the branch's own path.
+        self.last = path
         self._records = journal.records
         self._counts: dict[str, int] = {}
         # Met before what stands at the index, as only async branches can.
@@ -148,8 +153,11 @@ class Branch:
         counts = self._counts
         count = counts[name] = counts.get(name, 0) + 1
         if "/" in name or "#" in name:
-            return f"{self.path}{name.replace('/', '//')}#{count}"
-        return f"{self.path}{name}" if count == 1 else f"{self.path}{name}#{count}"
+            key = f"{self.path}{name.replace('/', '//')}#{count}"
+        else:
+            key = f"{self.path}{name}" if count == 1 else f"{self.path}{name}#{count}"
+        self.last = key
+        return key
 
     def meet(self, key: str) -> None:
         """Count a record of this branch as met."""

@@ -27,18 +27,26 @@ from django_workflow.core.context import RunFacts, executing
 from django_workflow.core.exceptions import (
     ArgumentDrift,
     ArgumentDriftError,
+    ContinueInterrupt,
     NonDeterminismError,
+    TooManyStepsError,
     UndecodableValueError,
     WorkflowError,
 )
 from django_workflow.core.journal import Branch, Journal, Record
 from django_workflow.core.steps import NO_OPTIONS, PatchStep, Step, StepOptions
+from django_workflow.core.telling import Saying, Told
 from django_workflow.core.types import Failure, StepKind, StepStatus
 
 NAMESPACE: Final = UUID("8d3f4f9e-6f0b-5b1a-9c56-7a3f8f1f2b11")
 
 #: Verdicts of the engine: user code that asks for a step never sees them.
-VERDICTS: Final = (NonDeterminismError, ArgumentDriftError, UndecodableValueError)
+VERDICTS: Final = (
+    NonDeterminismError,
+    ArgumentDriftError,
+    UndecodableValueError,
+    TooManyStepsError,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +76,13 @@ class Cancelled:
 
 
 @dataclass(frozen=True, slots=True)
+class Continued:
+    """The function called ``ctx.continue_as_new()``."""
+
+    payload_text: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Diverged:
     """The engine's own verdict: the function and the journal do not fit, or an interrupt was swallowed.
 
@@ -77,7 +92,15 @@ class Diverged:
     error: WorkflowError
 
 
-Outcome = Completed | Raised | Suspended | Cancelled | Diverged
+Outcome = Completed | Raised | Suspended | Cancelled | Continued | Diverged
+
+
+_DID: Final = {
+    Completed: "returned",
+    Raised: "raised",
+    Suspended: "waits elsewhere",
+    Continued: "continued as new",
+}
 
 
 class Host(Protocol):
@@ -107,6 +130,8 @@ class Replay(ABC):
         prefix: str = "",
         retried: int = 0,
         strict_arguments: bool = False,
+        max_steps: int | None = None,
+        hear: Callable[[Told], None] | None = None,
     ) -> None:
         self.journal = journal
         self.host = host
@@ -116,6 +141,9 @@ class Replay(ABC):
         self.prefix = prefix
         self.retried = retried
         self.strict_arguments = strict_arguments
+        self.max_steps = max_steps
+        self._hear = hear
+        self._sayings: dict[str, int] = {}
         self.root = Branch(prefix, journal, None)
         self.branches = {prefix: self.root}
         self.open: dict[str, tuple[Step, Record | None]] = {}
@@ -204,6 +232,8 @@ class Replay(ABC):
     ) -> Step:
         """Build the step where it has no result yet."""
         faults.check_storable(name, key, run_id=self.run_id)
+        if self.max_steps is not None and len(self.journal.records) >= self.max_steps:
+            raise faults.too_many_steps(self.max_steps, run_id=self.run_id)
         return kind(key, name, branch.path, options, *fields)
 
     def ask_host(self, step: Step, record: Record | None) -> Record | None:
@@ -269,11 +299,57 @@ class Replay(ABC):
         record = self.unmet()
         if record is None:
             return outcome
-        did = {Completed: "returned", Raised: "raised", Suspended: "waits elsewhere"}[type(outcome)]
+        did = _DID[type(outcome)]
         error = self.divergence(record, f"nothing: it {did}", record.name)
         if isinstance(outcome, Raised):
             error.__cause__ = outcome.error
         return Diverged(error)
+
+    # What is said on the way, and the end of a generation.
+
+    def tell(self, saying: Saying) -> None:
+        """Take down what is said between steps, unless it was kept in an earlier pass or the pass is being left."""
+        body = executing.get()
+        if body is not None and body.hear is not None:
+            body.hear(saying)
+            return
+        branch = self.here(saying.what)
+        after = branch.last
+        number = self._sayings[after] = self._sayings.get(after, 0) + 1
+        if (
+            self._hear is None
+            or self.target is not None
+            or self._is_left(branch)
+            or (after, number) in self.journal.told
+        ):
+            return
+        # Beyond it something was registered, by a write that took it along.
+        lineage = branch.lineage()
+        if any(ancestor.unmet() is not None for ancestor in lineage):
+            return
+        sequence = max(ancestor.sequence for ancestor in lineage)
+        if self.prefix:
+            sequence = self.journal.watermark
+        self._hear(Told(saying, after, number, 0, sequence))
+
+    def _is_left(self, branch: Branch) -> bool:
+        """Tell whether the branch is being left, so that nothing in it counts any more."""
+        return self.closed or branch.interrupt is not None
+
+    def continuing(self, branch: Branch, payload: Any) -> ContinueInterrupt:
+        """Return what ends a generation at ``ctx.continue_as_new()``.
+
+        Raises:
+            MisplacedStepError: something is open that would be left behind, or the failure handler asks.
+            NotSerializableError: the payload cannot be stored.
+        """
+        still_open = [record.name for record in self.journal.open_records()]
+        still_open += [step.name for step, record in self.open.values() if record is None]
+        if self.prefix or branch is not self.root or still_open:
+            place = "the failure handler" if self.prefix else branch.path
+            raise faults.cannot_continue(place, still_open, run_id=self.run_id)
+        text = None if payload is None else codec.dumps(payload, what="payload")
+        return ContinueInterrupt(payload_text=text)
 
     # Values that need no record of their own, as they follow from the run and the place.
 
@@ -317,7 +393,9 @@ class Replay(ABC):
     def _seed(self, what: str) -> UUID:
         branch = self.here(what)
         branch.values += 1
-        return uuid5(NAMESPACE, f"{self.run_id}\n{branch.path}\n{what}\n{branch.values}")
+        generation = f"\n{self.facts.generation}" if self.facts.generation else ""
+        place = f"{self.run_id}\n{branch.path}\n{what}\n{branch.values}{generation}"
+        return uuid5(NAMESPACE, place)
 
     def uuid(self) -> UUID:
         """See `WorkflowContext.uuid()`."""

@@ -21,13 +21,19 @@ from typing import Any, NoReturn
 from django_workflow.core import faults
 from django_workflow.core.arguments import check_branches
 from django_workflow.core.context import executing
-from django_workflow.core.exceptions import CancelInterrupt, SuspendInterrupt, WorkflowError
+from django_workflow.core.exceptions import (
+    CancelInterrupt,
+    ContinueInterrupt,
+    SuspendInterrupt,
+    WorkflowError,
+)
 from django_workflow.core.idle_loop import LONGEST_WAIT_SECONDS, IdleLoop, give_back, idle_loop
 from django_workflow.core.journal import Branch, Record
 from django_workflow.core.replay import (
     VERDICTS,
     Cancelled,
     Completed,
+    Continued,
     Outcome,
     Raised,
     Replay,
@@ -56,6 +62,7 @@ class AsyncReplay(Replay):
         self._strays = 0
         self._checked = False
         self._cancelled = False
+        self._continued: ContinueInterrupt | None = None
         self._ending = False
         # Whether catching the cancellation at the pass's end is the workflow's good right.
         self._forgiving = False
@@ -324,6 +331,21 @@ class AsyncReplay(Replay):
         asyncio.get_running_loop().stop()
         raise CancelInterrupt
 
+    def continue_as_new(self, payload: Any) -> NoReturn:
+        """See `WorkflowContext.continue_as_new()`."""
+        branch = self.enter("continue_as_new")
+        interrupt = self.continuing(branch, payload)
+        if sum(not task.done() for task in self._of_task) > 1:
+            raise faults.cannot_continue("", [], run_id=self.run_id)
+        self._continued = interrupt
+        self._cancelled = True
+        asyncio.get_running_loop().stop()
+        raise interrupt
+
+    def _is_left(self, branch: Branch) -> bool:
+        """See `Replay._is_left()`."""
+        return self._is_over or super()._is_left(branch)
+
     def stop(self, fault: WorkflowError) -> None:
         """See `Replay.stop()`."""
         super().stop(fault)
@@ -331,6 +353,8 @@ class AsyncReplay(Replay):
             self._loop.stop()
 
     def _ended(self, loop: IdleLoop, root: asyncio.Task[Any]) -> Outcome:
+        if self._continued is not None:
+            return Continued(self._continued.payload_text)
         if self._cancelled:
             return Cancelled()
         if not root.done():

@@ -10,12 +10,13 @@ from typing import Any, NoReturn
 from django_workflow.core import faults
 from django_workflow.core.arguments import check_branches
 from django_workflow.core.context import executing
-from django_workflow.core.exceptions import CancelInterrupt, SuspendInterrupt
+from django_workflow.core.exceptions import CancelInterrupt, ContinueInterrupt, SuspendInterrupt
 from django_workflow.core.journal import Branch, Record
 from django_workflow.core.replay import (
     VERDICTS,
     Cancelled,
     Completed,
+    Continued,
     Outcome,
     Raised,
     Replay,
@@ -37,6 +38,8 @@ class SyncReplay(Replay):
             value = function()
         except SuspendInterrupt:
             return Suspended(tuple(self.open.values()))
+        except ContinueInterrupt as interrupt:
+            return Continued(interrupt.payload_text)
         except CancelInterrupt:
             return Cancelled()
         except (Exception, SystemExit) as error:  # the door of user code: its error is its outcome
@@ -185,4 +188,10 @@ class SyncReplay(Replay):
         """See `WorkflowContext.cancel()`."""
         branch = self.enter("cancel")
         branch.interrupt = CancelInterrupt()
+        raise branch.interrupt
+
+    def continue_as_new(self, payload: Any) -> NoReturn:
+        """See `WorkflowContext.continue_as_new()`."""
+        branch = self.enter("continue_as_new")
+        branch.interrupt = self.continuing(branch, payload)
         raise branch.interrupt

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 from django_workflow.models.deliveries import Delivery, DeliveryQuerySet, Sweep
 from django_workflow.models.events import Event, EventQuerySet, Waiter, WaiterQuerySet
+from django_workflow.models.history import Generation, PastStep, RunLog
 from django_workflow.models.runs import Run, RunLabel, RunQuerySet
 from django_workflow.models.schedules import Schedule, ScheduledRun, ScheduleQuerySet
-from django_workflow.models.steps import Attempt, Step
+from django_workflow.models.steps import Attempt, Step, StepFields
 
 __all__ = [
     "Attempt",
@@ -20,13 +21,17 @@ __all__ = [
     "DeliveryQuerySet",
     "Event",
     "EventQuerySet",
+    "Generation",
+    "PastStep",
     "Run",
     "RunLabel",
+    "RunLog",
     "RunQuerySet",
     "Schedule",
     "ScheduleQuerySet",
     "ScheduledRun",
     "Step",
+    "StepFields",
     "Sweep",
     "Waiter",
     "WaiterQuerySet",

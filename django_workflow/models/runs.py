@@ -12,6 +12,7 @@ from django.utils.translation import gettext_lazy as _
 from django_workflow.core import types
 from django_workflow.core.codec import codec
 from django_workflow.core.exceptions import RunFailedError, RunNotFinishedError
+from django_workflow.core.telling import Progress
 from django_workflow.models.handle import RunHandle
 from django_workflow.models.lengths import (
     LABEL_LENGTH,
@@ -114,6 +115,14 @@ class Run(RunHandle, models.Model):
     started_at = models.DateTimeField(_("started"), null=True)
     finished_at = models.DateTimeField(_("finished"), null=True)
     deadline = models.DateTimeField(_("deadline"), null=True)
+    # How often the run has continued as new, and when it did last: the time at which its journal begins.
+    generation = models.PositiveIntegerField(_("generation"), default=0, db_default=0)
+    continued_at = models.DateTimeField(_("continued as new"), null=True)
+    # What the run tells of itself, and the sequence number that it followed: what is said later counts.
+    progress_text = models.TextField(_("progress"), null=True)  # noqa: DJ001
+    progress_after = models.BigIntegerField(null=True)
+    state_text = models.TextField(_("state"), null=True)  # noqa: DJ001
+    state_after = models.BigIntegerField(null=True)
 
     objects = RunQuerySet.as_manager()
 
@@ -183,6 +192,17 @@ class Run(RunHandle, models.Model):
     def _schedule(self) -> dict[str, Any]:
         found: dict[str, Any] = codec.loads(self.options_text).get("schedule", {})
         return found
+
+    @property
+    def progress(self) -> Progress | None:
+        """How far the run said last that it is; None where it has not said."""
+        text = self.progress_text
+        return None if text is None else Progress.from_json(codec.loads(text))
+
+    @property
+    def state(self) -> Any:
+        """What the run put last with ``set_state()``, decoded; None before."""
+        return None if self.state_text is None else codec.loads(self.state_text)
 
     @property
     def is_finished(self) -> bool:

@@ -14,10 +14,9 @@ from django_workflow.models.lengths import STEP_KEY_LENGTH, STEP_NAME_LENGTH
 from django_workflow.models.runs import Run
 
 
-class Step(models.Model):
-    """One durable unit in a run. Once it has a sequence number it never changes, but for a resume."""
+class StepFields(models.Model):
+    """What is kept of a step, of the present generation of its run or of an earlier one."""
 
-    run = models.ForeignKey(Run, models.CASCADE, related_name="steps", db_index=False)
     key = models.CharField(_("key"), max_length=STEP_KEY_LENGTH)
     branch = models.CharField(_("branch"), max_length=STEP_KEY_LENGTH, default="")
     name = models.CharField(_("name"), max_length=STEP_NAME_LENGTH)
@@ -41,19 +40,7 @@ class Step(models.Model):
     worker = models.CharField(_("worker"), max_length=100, default="")
 
     class Meta:
-        verbose_name = _("step")
-        verbose_name_plural = _("steps")
-        default_permissions = ("view",)
-        constraints = [
-            models.UniqueConstraint(
-                fields=["run", "key"], name="django_workflow_step_once_per_run"
-            ),
-            models.CheckConstraint(
-                name="django_workflow_step_recorded_has_sequence",
-                condition=Q(status__in=["completed", "failed"], sequence__isnull=False)
-                | ~Q(status__in=["completed", "failed"]) & Q(sequence__isnull=True),
-            ),
-        ]
+        abstract = True
 
     def __str__(self) -> str:
         return self.key
@@ -109,6 +96,27 @@ class Step(models.Model):
         return f"{self.arguments.get('count')} of the events {', '.join(ids)}"
 
 
+class Step(StepFields):
+    """One durable unit in a run. Once it has a sequence number it never changes, but for a resume."""
+
+    run = models.ForeignKey(Run, models.CASCADE, related_name="steps", db_index=False)
+
+    class Meta:
+        verbose_name = _("step")
+        verbose_name_plural = _("steps")
+        default_permissions = ("view",)
+        constraints = [
+            models.UniqueConstraint(
+                fields=["run", "key"], name="django_workflow_step_once_per_run"
+            ),
+            models.CheckConstraint(
+                name="django_workflow_step_recorded_has_sequence",
+                condition=Q(status__in=["completed", "failed"], sequence__isnull=False)
+                | ~Q(status__in=["completed", "failed"]) & Q(sequence__isnull=True),
+            ),
+        ]
+
+
 class Attempt(models.Model):
     """A try that did not become the step's result: it failed, died, timed out or came too late."""
 
@@ -128,6 +136,8 @@ class Attempt(models.Model):
     started_at = models.DateTimeField(_("started"), null=True)
     finished_at = models.DateTimeField(_("finished"))
     worker = models.CharField(_("worker"), max_length=100, default="")
+    # Of an earlier generation of the run; NULL: of the present one.
+    generation = models.PositiveIntegerField(_("generation"), null=True)
 
     class Meta:
         verbose_name = _("attempt")

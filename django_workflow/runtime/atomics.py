@@ -78,6 +78,8 @@ def perform_atomic(performer: Any, call: Any) -> Record | None:
             return None
         if not progress.committed and not _is_recorded(performer, call, progress, error):
             # Rolled back, and the numbers it had taken with it.
+            if progress.done is not None:
+                performer.telling.take_back()
             performer.claim.wakes, performer.exhausted = wakes, exhausted
             return _rolled_back(performer, call, progress, error)
         _keep_hook_failure(performer, call, error, committed=progress.committed)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import inspect
 import os
-from collections.abc import Awaitable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
+from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager
 from contextvars import Context, copy_context
 from datetime import timedelta
@@ -39,10 +40,15 @@ class _BodyLoop:
         self._lock = Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
 
-    def run(self, value: Awaitable[Any], timeout: timedelta | None) -> Any:
-        """Await the value on the loop, in the caller's context, and return what it gave."""
+    def run(
+        self,
+        value: Awaitable[Any],
+        timeout: timedelta | None,
+        attend: Callable[[Future[Any]], Any] = Future.result,
+    ) -> Any:
+        """Await the value on the loop, in the caller's context, and return what it gave; ``attend`` waits for it."""
         coroutine = _in_context(value, timeout, copy_context())
-        return asyncio.run_coroutine_threadsafe(coroutine, self.get()).result()
+        return attend(asyncio.run_coroutine_threadsafe(coroutine, self.get()))
 
     def get(self) -> asyncio.AbstractEventLoop:
         with self._lock:
@@ -81,14 +87,19 @@ async def awaited(value: Awaitable[Any], timeout: timedelta | None) -> Any:
         raise
 
 
-def call_body(step: RunStep, current: CurrentStep, timeout: timedelta | None) -> Any:
+def call_body(
+    step: RunStep,
+    current: CurrentStep,
+    timeout: timedelta | None,
+    attend: Callable[[Future[Any]], Any] = Future.result,
+) -> Any:
     """Call the body of a run step and return what it returned; an async body is cancelled at its timeout."""
     token = executing.set(current)
     try:
         value = step.fn(*step.args, **step.kwargs)
         if not inspect.isawaitable(value):
             return value
-        return body_loop.run(value, timeout)
+        return body_loop.run(value, timeout, attend)
     finally:
         executing.reset(token)
 

@@ -15,7 +15,8 @@ from django_workflow.core.workflow import Workflow
 from django_workflow.models import Attempt
 from django_workflow.runtime.announcing import run_completed, run_failed
 from django_workflow.runtime.failure import failure_of, retry_in, text_of
-from django_workflow.store import claims, runs
+from django_workflow.runtime.payloads import check_payload
+from django_workflow.store import claims, generations, runs
 from django_workflow.store.records import AttemptRow
 from django_workflow.store.rows import Claim
 
@@ -52,6 +53,28 @@ class Ending:
             run_completed(self.claim)
         else:
             claims.give_back(self.claim, due_in=timedelta(0))
+
+    def continued(self, payload_text: str | None) -> None:
+        """The function continues as new: the next generation begins with this payload, under the latest version."""
+        try:
+            payload = None if payload_text is None else codec.loads(payload_text)
+            checked = check_payload(self.workflow, payload)
+            text = (
+                None
+                if checked is None
+                else codec.dumps(checked, what="payload", max_bytes=settings().MAX_PAYLOAD_BYTES)
+            )
+        except WorkflowError as error:
+            self.raised(error)
+            return
+        version = self.workflow.latest_version
+        if generations.continue_as_new(self.claim, text, version):
+            logger.info(
+                "Run %s continued as new: generation %d",
+                self.claim.run_id,
+                self.claim.run.generation + 1,
+                extra={"run_id": self.claim.run_id},
+            )
 
     def raised(self, error: BaseException) -> None:
         """The function raised: another try later, or the run fails."""

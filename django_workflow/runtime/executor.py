@@ -16,6 +16,7 @@ from typing import Any
 
 from django.db import Error as DatabaseError
 
+from django_workflow.conf import settings
 from django_workflow.core.codec import codec
 from django_workflow.core.context import RunFacts
 from django_workflow.core.context_async import AsyncWorkflowContext
@@ -26,9 +27,12 @@ from django_workflow.core.exceptions import (
     UndecodableValueError,
     WorkflowError,
 )
+from django_workflow.core.faults import too_many_steps
+from django_workflow.core.journal import Journal
 from django_workflow.core.replay import (
     Cancelled,
     Completed,
+    Continued,
     Diverged,
     Outcome,
     Raised,
@@ -117,6 +121,19 @@ def _carry_on(
     return _Entry(claim, workflow, worker, allowance, performer, in_handler=in_handler).go()
 
 
+def pass_over(
+    claim: Claim, journal: Journal, allowance: Allowance, performer: Callable[..., Performer]
+) -> Outcome:
+    """Make one pass of a run over this journal, and do nothing about its outcome: a rehearsal."""
+    workflow = registry.get(claim.run.workflow)
+    run = claim.run
+    in_handler = run.status == RunStatus.FAILED and run.handler_status == RunStatus.RUNNING
+    entry = _Entry(claim, workflow, "", allowance, performer, in_handler=in_handler)
+    entry.journal = journal
+    entry.performer = performer(claim, journal, entry.options, allowance, "")
+    return entry._pass()
+
+
 def _stand_still(claim: Claim) -> End:
     """Give the delivery of a paused or ended run back; a paused run's timers are recorded when they are over."""
     due: datetime | None = None
@@ -157,6 +174,7 @@ class _Entry:
                 return End.OVER
             self.journal = journals.take(self.claim)
             loaded = self.journal.watermark
+            size = len(self.journal.records)
             if self._is_done_already():
                 return End.OVER
             self._add_elapsed()
@@ -169,6 +187,7 @@ class _Entry:
                     break
         except DatabaseError as error:
             raise no_answer(error) from error
+        self._warn_of_growth(size)
         if not self.performer.fenced:
             # Others may have recorded between what was loaded and what this entry added: those are asked for again.
             known = max(loaded, self.claim.wakes) if self.claim.is_turn else loaded
@@ -250,6 +269,7 @@ class _Entry:
             version=run.version,
             schedule_id=schedule.get("id"),
             scheduled_for=datetime.fromisoformat(schedule["slot"]) if schedule else None,
+            generation=run.generation,
         )
 
     def _pass(self) -> Outcome:
@@ -258,6 +278,7 @@ class _Entry:
             facts = self._facts()
         except UndecodableValueError as error:
             return Diverged(error)
+        self.performer.telling.begin_pass()
         replay_class = AsyncReplay if self.workflow.is_async else SyncReplay
         replay = replay_class(
             self.journal,
@@ -268,6 +289,8 @@ class _Entry:
             retried=self.claim.run.code_attempts,
             strict_arguments=self.workflow.options.strict_arguments
             or self.performer.strict_arguments,
+            max_steps=settings().MAX_STEPS,
+            hear=self.performer.telling.hear,
         )
         logger.debug("Pass of run %s", self.claim.run_id, extra={"run_id": self.claim.run_id})
         with around_pass(self.claim):
@@ -298,13 +321,19 @@ class _Entry:
             return self._settle_step_delivery(outcome)
         if isinstance(outcome, Suspended):
             return self._suspended(outcome)
+        with performer.telling.joined():
+            self._end(outcome)
+        return End.OVER
+
+    def _end(self, outcome: Outcome) -> None:
         if isinstance(outcome, Completed):
             self.ending.completed(outcome.value, leaves_open=bool(self.journal.open_records()))
         elif isinstance(outcome, Raised):
             self.ending.raised(outcome.error)
         elif isinstance(outcome, Cancelled) and runs.cancel_from_inside(self.claim):
             run_cancelled(self.claim.run_id)
-        return End.OVER
+        elif isinstance(outcome, Continued):
+            self.ending.continued(outcome.payload_text)
 
     def _settle_step_delivery(self, outcome: Outcome) -> End:
         record = self.journal.records.get(self.claim.step_key)
@@ -362,16 +391,38 @@ class _Entry:
 
     def _wait(self, outcome: Suspended, fan_out: list[str]) -> None:
         rows = [opened(step) for step, record in outcome.steps if record is None]
-        records.wait(
-            self.claim,
-            rows,
-            fan_out=fan_out,
-            due_at=self._deadline(),
-            markers=[marker_row(m) for m in self.markers],
-        )
+        if self._outgrows(len(rows)):
+            return
+        with self.performer.telling.joined():
+            records.wait(
+                self.claim,
+                rows,
+                fan_out=fan_out,
+                due_at=self._deadline(),
+                markers=[marker_row(m) for m in self.markers],
+            )
         if any(row.awaits for row in rows):
             # After the commit: whoever commits last, this wait or an event's sender, sees the other.
             match_waiting(self.claim.run_id)
+
+    def _outgrows(self, new: int) -> bool:
+        """Block the run if so many steps more are too many."""
+        limit = settings().MAX_STEPS
+        if limit is None or len(self.journal.records) + new <= limit:
+            return False
+        self.ending.block(too_many_steps(limit, run_id=self.claim.run_id))
+        return True
+
+    def _warn_of_growth(self, before: int) -> None:
+        limit, size = settings().STEPS_WARNING, len(self.journal.records)
+        if limit is not None and before < limit <= size:
+            logger.warning(
+                "Run %s has %d steps, and each pass goes through all of them: let it end a generation with "
+                "ctx.continue_as_new()",
+                self.claim.run_id,
+                size,
+                extra={"run_id": self.claim.run_id},
+            )
 
     def _deadline(self) -> datetime | None:
         return None if self.in_handler else self.claim.run.deadline

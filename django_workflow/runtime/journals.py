@@ -31,7 +31,7 @@ class JournalCache:
     def take(self, claim: Claim) -> Journal:
         """Return the journal of the claimed run, up to date as of a moment after the claim."""
         run = claim.run
-        started = run.started_at or claim.now
+        started = run.continued_at or run.started_at or claim.now
         with self._lock:
             journal, left_by, _ = self._journals.pop(run.id, (None, None, None))
             if journal is not None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from datetime import timedelta
+from functools import partial
 from time import monotonic
 from typing import Any
 
@@ -39,6 +40,7 @@ from django_workflow.runtime.failure import retry_in, text_of, timeout_failure
 from django_workflow.runtime.handlers import HANDLERS
 from django_workflow.runtime.overtime import Overtime
 from django_workflow.runtime.step_rows import marker_row, record_of
+from django_workflow.runtime.telling import Telling
 from django_workflow.store import claims, records
 from django_workflow.store.records import AttemptRow
 from django_workflow.store.rows import Claim, StepRow
@@ -87,6 +89,7 @@ class Performer:
         self.allowance = allowance
         self.worker = worker
         self.entered = monotonic()
+        self.telling = Telling(claim, journal)
         #: Nothing more is begun in this entry: its allowance is spent, or something else happened to the run.
         self.exhausted = False
         self.fenced = False
@@ -147,9 +150,12 @@ class Performer:
         current = CurrentStep(
             name=step.name,
             attempt=attempt,
-            idempotency_key=idempotency_key(self.claim.run_id, 0, self.round_of(step), step.key),
+            idempotency_key=idempotency_key(
+                self.claim.run_id, self.claim.run.generation, self.round_of(step), step.key
+            ),
             workflow_run_id=self.claim.run_id,
             deadline=None if timeout is None else self.now + timeout,
+            hear=partial(self.telling.hear_body, step.key, attempt),
         )
         call = _Call(step, record, markers, attempt, options, timeout, current)
         return perform_atomic(self, call) if atomic else self._perform_run(call)
@@ -164,7 +170,7 @@ class Performer:
         text: str | None = None
         try:
             with around_step(self.claim, call.step, call.attempt):
-                value = call_body(call.step, call.current, call.timeout)
+                value = call_body(call.step, call.current, call.timeout, self.telling.attend)
             text = codec.dumps(value, what="result", max_bytes=settings().MAX_RESULT_BYTES)
         except (
             Exception,
@@ -174,6 +180,7 @@ class Performer:
         if overtime is not None and not overtime.ended_in_time():
             self.fenced = True
             overtime.settle(text, error)
+            self.telling.flush()
             return None
         if error is not None:
             return self.failed(call, error)
@@ -210,7 +217,8 @@ class Performer:
             self, StepStatus.RETRYING, failure_text=text, attempts=call.attempt, wakes_in=delay
         )
         try:
-            records.put_off(self.claim, row, attempt, markers=call.marker_rows())
+            with self.telling.joined():
+                records.put_off(self.claim, row, attempt, markers=call.marker_rows())
         except DeliveryFencedError:
             self.fenced = True
             self.keep_late(row)
@@ -250,7 +258,8 @@ class Performer:
         """Record a result; see `store.records.record()` for what is raised."""
         before = self.claim.wakes
         marks = [marker_row(marker) for marker in markers]
-        done = records.record(self.claim, row, markers=marks, attempt=attempt)
+        with self.telling.joined():
+            done = records.record(self.claim, row, markers=marks, attempt=attempt)
         if self.claim.is_turn and done.sequence != before + 1 + len(marks):
             self.exhausted = True
         return record_of(row, done.sequence, done.finished_at)

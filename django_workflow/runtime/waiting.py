@@ -144,7 +144,7 @@ def perform_notify(
     claim: Claim = performer.claim
     # With the run's age: after a run is deleted its id may be used again, and its events are kept longer.
     sender = f"{claim.run_id} {claim.run.created_at.isoformat()}"
-    key = idempotency_key(sender, 0, performer.round_of(step), step.key)
+    key = idempotency_key(sender, claim.run.generation, performer.round_of(step), step.key)
     fields: dict[str, Any] = {
         "registered": record is not None,
         "attempts": 1,

@@ -114,7 +114,10 @@ def _claim_of(row: Sequence[Any]) -> Claim:
     created, moment = moment_of(run.created_at), moment_of(row[size])
     assert created is not None and moment is not None  # noqa: S101, PT018  both columns are never NULL
     run = run._replace(
-        created_at=created, started_at=moment_of(run.started_at), deadline=moment_of(run.deadline)
+        created_at=created,
+        started_at=moment_of(run.started_at),
+        deadline=moment_of(run.deadline),
+        continued_at=moment_of(run.continued_at),
     )
     columns: list[Any] = [*row[:size], moment, run]
     return Claim(*columns)

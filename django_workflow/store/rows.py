@@ -32,6 +32,8 @@ class RunRow(NamedTuple):
     created_at: datetime
     started_at: datetime | None
     deadline: datetime | None
+    generation: int = 0
+    continued_at: datetime | None = None
 
 
 RUN_COLUMNS = RunRow._fields

@@ -343,3 +343,8 @@ def state_of(run_id: str) -> RunStatus | None:
     """Return the state of a run, or None if there is no such run."""
     found = _runs(run_id).values_list("status", flat=True).first()
     return None if found is None else RunStatus(found)
+
+
+def end_claim(claim: Claim) -> bool:
+    """Lock what is due of the claimed run, for more in the same transaction, and end the claim; False if it is stale."""
+    return _still_held(claim)

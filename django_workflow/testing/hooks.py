@@ -158,7 +158,7 @@ virtual_keeper = VirtualKeeper()
 class _BodiesHere:
     """Runs async bodies so that what they ask of the ORM comes back to the driving thread and its transaction."""
 
-    def run(self, value: Awaitable[Any], timeout: timedelta | None) -> Any:
+    def run(self, value: Awaitable[Any], timeout: timedelta | None, attend: Any = None) -> Any:
         return async_to_sync(bodies.awaited)(value, timeout)
 
 

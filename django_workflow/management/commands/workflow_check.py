@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser
+from dataclasses import asdict
 from typing import Any
 
 from django.core.management.base import CommandError
 
 from django_workflow.management.base import FAILED, WorkflowCommand, add_json
 from django_workflow.management.output import moment, took
+from django_workflow.runtime.rehearsal import rehearse_all
 from django_workflow.runtime.sweeper import Health, health
 
 
@@ -18,11 +20,22 @@ class Command(WorkflowCommand):
     help = "Ask the database whether due work is being done and every run has a wake-up. Exit status 0: yes, 1: no."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        """Take how to print."""
+        """Take how to print, and what to ask."""
+        parser.add_argument(
+            "--against",
+            action="store_true",
+            help="Replay the journals of living runs against the code of this process, and list those that do not fit.",
+        )
+        parser.add_argument(
+            "--workflow", action="append", help="With --against: of this workflow; may be repeated."
+        )
         add_json(parser)
 
     def carry_out(self, **options: Any) -> None:
         """Print what the database says."""
+        if options.get("against"):
+            self._hold_against(options["workflow"])
+            return
         found = health()
         if self.as_json:
             self.screen.json(_as_json(found))
@@ -30,6 +43,17 @@ class Command(WorkflowCommand):
             self.screen.lines([_summary(found)])
         if not found.is_healthy:
             raise CommandError("\n".join(_complaints(found)), returncode=FAILED)
+
+    def _hold_against(self, workflows: list[str] | None) -> None:
+        findings = list(rehearse_all(workflows))
+        if self.as_json:
+            self.screen.json([asdict(finding) for finding in findings])
+        elif not findings:
+            self.screen.lines(["Every living run fits the code."])
+        if findings:
+            lines = [f"{one.run_id} ({one.workflow}) {one.what}: {one.message}" for one in findings]
+            count = f"{len(findings)} living runs do not fit the code."
+            raise CommandError("\n".join([*lines, count]), returncode=FAILED)
 
 
 def _as_json(found: Health) -> dict[str, Any]:

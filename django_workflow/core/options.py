@@ -7,8 +7,10 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
+from django_workflow.core.actors import NOBODY, Actor
 from django_workflow.core.durations import parse_duration, parse_moment
 from django_workflow.core.exceptions import InvalidOptionError
+from django_workflow.core.redaction import checked_paths
 from django_workflow.core.retry import RetryPolicy
 from django_workflow.core.steps import NO_OPTIONS, StepOptions
 
@@ -30,6 +32,9 @@ class TriggerOptions:
     timeout: timedelta | None = None
     version: str | None = None
     detached: bool = False
+    redact: tuple[str, ...] = ()
+    about: Any = None
+    by: Actor = NOBODY
 
     @classmethod
     def checked(cls, **given: Any) -> TriggerOptions:
@@ -58,6 +63,8 @@ class TriggerOptions:
         if given.get("retries") is not None:
             RetryPolicy.of(given["retries"], RetryPolicy())
         given["headers"] = _headers(given.get("headers"))
+        given["redact"] = checked_paths(given.get("redact"))
+        given["by"] = Actor.of(given.get("by"))
         return cls(labels=_labels(label), **given)
 
 
@@ -109,6 +116,7 @@ class WorkflowOptions:
     trigger_permission: Callable[[Any], bool | Awaitable[bool]] | None = None
     payload_schema: Any = None
     payload_parser: Callable[[Any], Any] | None = None
+    redact: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.name is not None:
@@ -163,6 +171,7 @@ def workflow_options(given: dict[str, Any]) -> WorkflowOptions:
     )
     if given.get("timeout") is not None:
         given["timeout"] = parse_duration(given["timeout"])
+    given["redact"] = checked_paths(given.get("redact"))
     known = set(WorkflowOptions.__dataclass_fields__) - {"steps"}
     unknown = sorted(set(given) - known)
     if unknown:

@@ -43,7 +43,8 @@ def find_row(label: str, key: str) -> Model | None:
         return None
     try:
         pk = model._meta.pk.to_python(key)
-        return model._base_manager.filter(pk=pk).first()
+        found: Model | None = model._base_manager.filter(pk=pk).first()
+        return found
     except (ValidationError, ValueError, TypeError):
         # The model's key is of another type by now.
         return None

@@ -214,7 +214,7 @@ class Run(RunHandle, models.Model):
     @property
     def shown_headers(self) -> dict[str, str]:
         """The headers, redacted; secrets by their usual names always are."""
-        headers = plain(self.headers_text)
+        headers: Any = plain(self.headers_text)
         return self.mask.headers(headers) if isinstance(headers, dict) else {}
 
     @property

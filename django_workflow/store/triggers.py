@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from django.db import transaction
 
 from django_workflow.conf import settings
-from django_workflow.core.actors import Actor
+from django_workflow.core.actors import NOBODY, Actor
 from django_workflow.core.types import RunStatus
 from django_workflow.models import Delivery, Run, RunLabel
 from django_workflow.store.claims import now as database_now
@@ -38,8 +38,8 @@ class NewRun(NamedTuple):
     not_before: datetime | None
     timeout: timedelta | None
     restarted_from: str | None = None
-    about: tuple[str, str] | tuple[None, None] = (None, None)
-    by: Actor = Actor()
+    about: tuple[str | None, str | None] = (None, None)
+    by: Actor = NOBODY
 
 
 def insert(runs: Sequence[NewRun]) -> dict[str, datetime]:

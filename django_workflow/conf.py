@@ -20,8 +20,11 @@ from django.core.signals import setting_changed
 from django_workflow.core.durations import parse_duration
 from django_workflow.core.exceptions import InvalidOptionError
 from django_workflow.core.retry import RetryPolicy
+from django_workflow.core.types import DEAD_LETTER, FINISHED
 
 DEFAULT_POLICY = RetryPolicy()
+FINISHED_STATES = tuple(sorted(map(str, FINISHED)))
+ENDED_STATES = (*FINISHED_STATES, *sorted(map(str, DEAD_LETTER)))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -35,7 +38,7 @@ class Settings:
     QUEUE: str | None = None
     SWEEP_QUEUE: str | None = None
     BEAT: bool = True
-    RETENTION: timedelta | None = None
+    RETENTION: Mapping[str, timedelta] | None = None
     EVENT_RETENTION: timedelta = timedelta(days=7)
     RETRIES: RetryPolicy = DEFAULT_POLICY
     LEASE: timedelta = timedelta(seconds=30)
@@ -70,6 +73,23 @@ def _duration(name: str, value: Any) -> timedelta:
 
 def _optional_duration(name: str, value: Any) -> timedelta | None:
     return None if value is None else _duration(name, value)
+
+
+def _retention(name: str, value: Any) -> dict[str, timedelta] | None:
+    """Return how long ended runs are kept, by state; states that are kept for ever are left out."""
+    if value is None:
+        return None
+    if not isinstance(value, Mapping):
+        # Dead letters wait for a person: they go only where they are named.
+        return dict.fromkeys(FINISHED_STATES, _duration(name, value))
+    unknown = [state for state in value if state not in ENDED_STATES]
+    if unknown:
+        raise InvalidOptionError(
+            f'WORKFLOW["{name}"] names the state {unknown[0]!r}. Only runs that have ended are ever deleted: '
+            f"{', '.join(ENDED_STATES)}."
+        )
+    found = {state: _optional_duration(name, age) for state, age in value.items()}
+    return {str(state): age for state, age in found.items() if age is not None} or None
 
 
 def _text(name: str, value: Any) -> str:
@@ -153,7 +173,7 @@ _READERS: Mapping[str, Callable[[str, Any], Any]] = {
     "QUEUE": _optional_text,
     "SWEEP_QUEUE": _optional_text,
     "BEAT": _boolean,
-    "RETENTION": _optional_duration,
+    "RETENTION": _retention,
     "EVENT_RETENTION": _duration,
     "RETRIES": _policy,
     "LEASE": _duration,

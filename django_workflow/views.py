@@ -25,6 +25,7 @@ from django.middleware.csrf import CsrfViewMiddleware
 from django.views.decorators.csrf import csrf_exempt
 
 from django_workflow.conf import settings
+from django_workflow.core.actors import Actor
 from django_workflow.core.exceptions import (
     InvalidOptionError,
     NotSerializableError,
@@ -143,7 +144,9 @@ def _trigger(workflow: Workflow[Any, Any], request: HttpRequest) -> HttpResponse
     except PermissionDenied as error:
         detail = str(error) or f'You may not trigger workflow "{workflow.name}".'
         raise RefusedError(HTTPStatus.FORBIDDEN, detail) from error
-    return _triggered(workflow, payload, _options(request))
+    # Without a session cookie this asks the database nothing.
+    by = Actor.of(getattr(request, "user", None), door="http")
+    return _triggered(workflow, payload, {**_options(request), "by": by})
 
 
 def _refuse_anonymous(request: HttpRequest) -> None:

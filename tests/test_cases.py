@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from django_workflow.models import Event, Run
+from django_workflow.models import Action, Event, Run
 from tests.app.models import Note
 from tests.cases.ledger import PATH, ledger
 from tests.cases.stage import NOW, names, names_for_children, perform, perform_in, rolled_back
@@ -74,6 +74,7 @@ def test_case_whose_processes_are_killed(
     undisturbed = perform(case, colour, "inline")
     Run.objects.all().delete()
     Event.objects.all().delete()
+    Action.objects.all().delete()
     Note.objects.all().delete()
     points: list[tuple[int, When]] = [(1 + place % 4, "before"), (2 + place % 5, "after")]
     box = DyingSandbox(case, points, {**child_env, PATH: str(path)}, now=NOW, steps_per_pass=None)

@@ -41,6 +41,20 @@ def test_an_int_is_a_retry_policy() -> None:
         assert RetryPolicy(max_retries=7) == settings().RETRIES
 
 
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        (None, None),
+        ("2d", {"completed": timedelta(days=2), "cancelled": timedelta(days=2)}),
+        ({"failed": "2d", "completed": None}, {"failed": timedelta(days=2)}),
+        ({"completed": None}, None),
+    ],
+)
+def test_retention_is_read_by_state(given: Any, kept: Any) -> None:
+    with override_settings(WORKFLOW={"RETENTION": given}):
+        assert kept == settings().RETENTION
+
+
 def test_unknown_setting_is_an_error_with_the_nearest_name() -> None:
     with (
         override_settings(WORKFLOW={"LAESE": 1}),
@@ -59,6 +73,9 @@ def test_unknown_setting_is_an_error_with_the_nearest_name() -> None:
         ("QUEUE", 3),
         ("BEAT", "yes"),
         ("RETENTION", "-1d"),
+        ("RETENTION", 0),
+        ("RETENTION", {"running": "1d"}),
+        ("RETENTION", {"completed": "soon"}),
         ("RETRIES", -1),
         ("LEASE", 0),
         ("STEP_TIMEOUT", "soon"),

@@ -8,7 +8,7 @@ from django.contrib import admin
 from django.contrib.admin.utils import quote
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest
-from django.urls import reverse
+from django.urls import NoReverseMatch, reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
@@ -63,6 +63,16 @@ def run_link(run_id: str, site: str) -> SafeString:
     """Return a link to the page of a run."""
     url = reverse(f"{site}:django_workflow_run_change", args=[quote(run_id)])
     return format_html('<a href="{}">{}</a>', url, run_id)
+
+
+def object_link(label: str, key: str, site: str) -> SafeString | str:
+    """Return a link to the page of any model's row, or its name where this admin has no such page."""
+    text = f"{label} {key}"
+    try:
+        url = reverse(f"{site}:{label.replace('.', '_')}_change", args=[quote(key)])
+    except NoReverseMatch:
+        return text
+    return format_html('<a href="{}">{}</a>', url, text)
 
 
 def badge(status: str, label: str) -> SafeString:

@@ -15,8 +15,15 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
-from django_workflow.admin.base import ReadOnlyAdmin, badge, may_see_payloads, run_link
+from django_workflow.admin.base import (
+    ReadOnlyAdmin,
+    badge,
+    may_see_payloads,
+    object_link,
+    run_link,
+)
 from django_workflow.admin.story import story_of, took
+from django_workflow.core.actors import Actor
 from django_workflow.core.workflow import registry
 from django_workflow.models import Run
 from django_workflow.runtime.deletion import delete_runs
@@ -125,6 +132,9 @@ class RunAdmin(ReadOnlyAdmin):
                 "title": _("Run of %(workflow)s") % {"workflow": run.workflow},
                 "subtitle": run.id,
             }
+            if run.about_type is not None and run.about_id is not None:
+                site = self.admin_site.name
+                context["about"] = object_link(run.about_type, run.about_id, site)
             if run.restarted_from_id:
                 context["restarted_from"] = run_link(run.restarted_from_id, self.admin_site.name)
         return super().change_view(request, object_id, form_url, context)
@@ -150,8 +160,10 @@ class RunAdmin(ReadOnlyAdmin):
 
     def delete_model(self, request: HttpRequest, obj: Any) -> None:
         """Delete one run."""
-        delete_runs([obj.pk], actor=request.user)
+        delete_runs([obj.pk], actor=Actor.of(request.user, door="admin"))
 
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
         """Delete runs."""
-        delete_runs(queryset.values_list("pk", flat=True), actor=request.user)
+        delete_runs(
+            queryset.values_list("pk", flat=True), actor=Actor.of(request.user, door="admin")
+        )

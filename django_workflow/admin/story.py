@@ -1,4 +1,4 @@
-"""What the page of a run tells: its steps with their attempts, a page of them at a time, in four queries."""
+"""What the page of a run tells: its steps with their attempts, a page of them at a time, in five queries."""
 
 from __future__ import annotations
 
@@ -14,10 +14,12 @@ from django.db.models.functions import Left, Length
 
 from django_workflow.core.durations import format_duration
 from django_workflow.core.plain import plain
+from django_workflow.core.redaction import Mask
 from django_workflow.core.types import Failure
-from django_workflow.models import Attempt, Run, Step
+from django_workflow.models import Action, Attempt, Run, Step
 
 STEPS_PER_PAGE = 200
+MOST_ACTIONS = 200
 #: A longer value is shown by its beginning: nobody reads it here, and the page has to open.
 LONGEST_SHOWN = 20_000
 SHORT = 48
@@ -57,6 +59,14 @@ def shown(text: str | None, length: int | None = None) -> Shown | None:
     return Shown(text=_laid_out(plain(text)), length=length)
 
 
+def shown_value(value: Any) -> Shown | None:
+    """Return a plain value to be shown, which nothing is left to hide of."""
+    if value is None:
+        return None
+    text = _laid_out(value)
+    return Shown(text=text[:LONGEST_SHOWN], length=len(text))
+
+
 def _laid_out(value: Any) -> str:
     line = json.dumps(value, ensure_ascii=False)
     return line if len(line) <= SHORT else json.dumps(value, indent=2, ensure_ascii=False)
@@ -94,6 +104,7 @@ class Story:
 
     run: Run
     payload: Shown | None
+    headers: Shown | None
     result: Shown | None
     took: str
     page: Page[Step]
@@ -101,6 +112,7 @@ class Story:
     #: Attempts of the code between steps.
     others: list[AttemptLine]
     restarts: list[str]
+    actions: list[Action] = field(default_factory=list)
     failures: list[tuple[str, Failure]] = field(default_factory=list)
 
 
@@ -109,23 +121,30 @@ def story_of(run: Run, page_number: str | None) -> Story:
     alias = run._state.db
     page = Paginator(_steps(run, alias), STEPS_PER_PAGE).get_page(page_number)
     steps = list(page.object_list)
+    mask = run.mask
+    whole = _whole_results(steps, mask, alias)
+    names = {step.key: step.name for step in steps}
     kept = Attempt.objects.using(alias).filter(
         run_id=run.id, step_key__in=["", *(step.key for step in steps)]
     )
     attempts: dict[str, list[AttemptLine]] = {}
     for attempt in kept.order_by("id"):
-        attempts.setdefault(attempt.step_key, []).append(_attempt_line(attempt))
+        attempts.setdefault(attempt.step_key, []).append(
+            _attempt_line(attempt, names.get(attempt.step_key, ""), mask)
+        )
     return Story(
         run=run,
-        payload=shown(run.payload_text),
-        result=shown(run.result_text),
+        payload=shown_value(run.shown_payload),
+        headers=shown_value(run.shown_headers or None),
+        result=shown_value(run.shown_result),
         took=took(run.started_at, run.finished_at),
         page=page,
-        steps=[_step_line(step, attempts.get(step.key, [])) for step in steps],
+        steps=[_step_line(step, attempts.get(step.key, []), whole) for step in steps],
         others=attempts.get("", []),
         restarts=list(
             run.restarts.using(alias).order_by("created_at").values_list("pk", flat=True)
         ),
+        actions=list(run.actions[:MOST_ACTIONS]),
     )
 
 
@@ -141,21 +160,36 @@ def _steps(run: Run, alias: str | None) -> QuerySet[Step]:
     )
 
 
-def _step_line(step: Any, attempts: Iterable[AttemptLine]) -> StepLine:
+def _whole_results(steps: Iterable[Any], mask: Mask, alias: str | None) -> dict[int, Shown | None]:
+    """Return the results of which something is hidden: they must be read whole, in one query."""
+    names = {
+        step.pk: step.name
+        for step in steps
+        if step.result_head is not None and mask.hides_of(step.name)
+    }
+    if not names:
+        return {}
+    texts = Step.objects.using(alias).filter(pk__in=names).values_list("pk", "result_text")
+    return {pk: shown_value(mask.step(names[pk], plain(text))) for pk, text in texts}
+
+
+def _step_line(
+    step: Any, attempts: Iterable[AttemptLine], whole: dict[int, Shown | None]
+) -> StepLine:
     return StepLine(
         step=step,
-        result=shown(step.result_head, step.result_length),
+        result=whole[step.pk] if step.pk in whole else shown(step.result_head, step.result_length),
         failure=step.failure,
         took=took(step.started_at or step.created_at, step.finished_at),
         attempts=list(attempts),
     )
 
 
-def _attempt_line(attempt: Attempt) -> AttemptLine:
+def _attempt_line(attempt: Attempt, step: str, mask: Mask) -> AttemptLine:
     return AttemptLine(
         attempt=attempt,
         failure=attempt.failure,
-        late_result=shown(attempt.result_text),
+        late_result=shown_value(mask.step(step, plain(attempt.result_text))),
         took=took(attempt.started_at, attempt.finished_at),
     )
 

@@ -41,13 +41,17 @@ def cancel_runs(
     label: str | None = None,
     workflow: Any = None,
     all: bool = False,  # noqa: A002  the seeds' name
+    actor: Any = None,
+    why: str = "",
 ) -> int:
     """Cancel unfinished runs by id, label or workflow, or ``all=True``; return how many were cancelled.
 
     Raises:
         InvalidOptionError: nothing was named.
     """
-    return get_runtime().cancel_runs(ids, label=label, workflow=workflow, everything=all)  # type: ignore[no-any-return]
+    return get_runtime().cancel_runs(  # type: ignore[no-any-return]
+        ids, label=label, workflow=workflow, everything=all, actor=actor, why=why
+    )
 
 
 async def acancel_runs(*ids: str, **filters: Any) -> int:

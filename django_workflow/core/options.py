@@ -8,9 +8,11 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django_workflow.core.crons import Cron
+from django_workflow.core.actors import NOBODY, Actor
 from django_workflow.core.durations import parse_duration, parse_moment
 from django_workflow.core.exceptions import InvalidOptionError
 from django_workflow.core.expressions import DelayExpression
+from django_workflow.core.redaction import checked_paths
 from django_workflow.core.retry import RetryPolicy, parse_retry_delay
 from django_workflow.core.steps import NO_OPTIONS, StepOptions
 
@@ -32,6 +34,9 @@ class TriggerOptions:
     timeout: timedelta | None = None
     version: str | None = None
     detached: bool = False
+    redact: tuple[str, ...] = ()
+    about: Any = None
+    by: Actor = NOBODY
 
     @classmethod
     def checked(cls, **given: Any) -> TriggerOptions:
@@ -62,6 +67,8 @@ class TriggerOptions:
         if given.get("retries") is not None:
             RetryPolicy.of(given["retries"], RetryPolicy())
         given["headers"] = _headers(given.get("headers"))
+        given["redact"] = checked_paths(given.get("redact"))
+        given["by"] = Actor.of(given.get("by"))
         return cls(labels=_labels(label), **given)
 
 
@@ -114,6 +121,7 @@ class WorkflowOptions:
     payload_schema: Any = None
     payload_parser: Callable[[Any], Any] | None = None
     schedule: Cron | None = None
+    redact: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.name is not None:
@@ -190,6 +198,7 @@ def workflow_options(given: dict[str, Any]) -> WorkflowOptions:
         given["schedule"] = plan_of(given["schedule"], timezone)
     elif timezone is not None:
         raise InvalidOptionError("@workflow takes timezone= only beside schedule=.")
+    given["redact"] = checked_paths(given.get("redact"))
     known = set(WorkflowOptions.__dataclass_fields__) - {"steps"}
     unknown = sorted(set(given) - known)
     if unknown:

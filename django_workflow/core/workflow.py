@@ -102,8 +102,9 @@ class Workflow(Generic[PayloadT, ResultT]):
         """Start a run, in the caller's transaction, and return it.
 
         Options: ``workflow_run_id``, ``label`` (one or several), ``headers``, ``delay``, ``not_before``, ``retries``,
-        ``retry_delay``, ``timeout``, ``version``, ``detached``. Rolled back, nothing has happened; committed, it will
-        run. A used id with the same workflow and payload returns the existing run, with ``created`` False.
+        ``retry_delay``, ``timeout``, ``version``, ``detached``, ``redact`` (paths that no window shows), ``about`` (any
+        model instance), ``by`` (a user or a name). Rolled back, nothing has happened; committed, it will run. A used id
+        with the same workflow and payload returns the existing run, with ``created`` False.
 
         Raises:
             InvalidOptionError: an option cannot work, or the transaction is open on another alias.
@@ -269,6 +270,7 @@ def workflow(
     payload_parser: Callable[[Any], Any] | None = None,
     schedule: str | Cron | None = None,
     timezone: Any = None,
+    redact: Iterable[str] = (),
 ) -> _Decorator: ...
 def workflow(function: Any = None, /, **options: Any) -> Any:
     """Make a function a workflow: ``@workflow`` or ``@workflow(retries=5, …)``.

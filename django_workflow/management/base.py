@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 from argparse import ArgumentParser
 from typing import Any, TextIO
 
@@ -9,6 +10,7 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import DatabaseError
 
 from django_workflow.conf import settings
+from django_workflow.core.actors import Actor
 from django_workflow.core.anywhere import get_run
 from django_workflow.core.exceptions import RunStateError, WorkflowError
 from django_workflow.management.output import RUN_COLUMNS, Screen, run_as_json, run_row
@@ -58,6 +60,16 @@ class WorkflowCommand(BaseCommand):
         return Screen(stream_of(self.stderr))
 
 
+def operator() -> Actor:
+    """Return who typed the command: the user of the operating system."""
+    try:
+        name = getpass.getuser()
+    except (KeyError, OSError, ImportError):
+        # A container's user may have no name.
+        name = "manage.py"
+    return Actor(name, door="command")
+
+
 def stream_of(wrapper: Any) -> TextIO:
     """Return the stream behind a command's ``stdout`` or ``stderr``."""
     # Django's wrapper adds a line end to whatever is written, which rich writes in parts.
@@ -80,7 +92,7 @@ class VerbCommand(WorkflowCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Take ids, a reason, and how to print."""
         parser.add_argument("run_ids", nargs=self.how_many, metavar="ID", help="The ID of a run.")
-        parser.add_argument("--why", default="", help="The reason, for the log.")
+        parser.add_argument("--why", default="", help="The reason, which is kept with the run.")
         add_json(parser)
 
     def carry_out(self, *args: Any, run_ids: list[str], **options: Any) -> None:
@@ -111,7 +123,7 @@ class VerbCommand(WorkflowCommand):
 
     def do(self, run: Run, *, why: str, **options: Any) -> Run:
         """Do the verb to one run and return it."""
-        changed: Run = getattr(run, self.verb)(actor=f"manage.py workflow_{self.verb}", why=why)
+        changed: Run = getattr(run, self.verb)(actor=operator(), why=why)
         return changed
 
 

@@ -14,8 +14,9 @@ from rich.text import Text
 
 from django_workflow.core.durations import format_duration
 from django_workflow.core.plain import plain
+from django_workflow.core.redaction import Mask
 from django_workflow.core.types import Failure
-from django_workflow.models import Attempt, Run, Step
+from django_workflow.models import Action, Attempt, Run, Step
 
 COLOURS = {
     "pending": "dim",
@@ -46,11 +47,14 @@ def run_as_json(run: Run, *, with_steps: bool) -> dict[str, Any]:
         "status": str(run.status),
         "reason": run.reason,
         "labels": run.labels,
+        "about": about_as_json(run),
+        "triggered_by": run.triggered_by or None,
         "created_at": moment(run.created_at),
         "started_at": moment(run.started_at),
         "finished_at": moment(run.finished_at),
-        "payload": plain(run.payload_text),
-        "result": plain(run.result_text),
+        "payload": run.shown_payload,
+        "headers": run.shown_headers,
+        "result": run.shown_result,
         "failure": failure_as_json(run.failure),
         "parent": None,
         "children": [],
@@ -58,8 +62,28 @@ def run_as_json(run: Run, *, with_steps: bool) -> dict[str, Any]:
         "scheduled_for": moment(run.scheduled_for),
     }
     if with_steps:
-        found["steps"] = [_step_as_json(step, attempts) for step, attempts in steps_of(run)]
+        mask = run.mask
+        found["steps"] = [_step_as_json(step, attempts, mask) for step, attempts in steps_of(run)]
+        found["actions"] = [_action_as_json(action) for action in run.actions]
     return found
+
+
+def about_as_json(run: Run) -> dict[str, str | None] | None:
+    """Return what the run is about, without fetching it."""
+    return None if run.about_type is None else {"type": run.about_type, "id": run.about_id}
+
+
+def _action_as_json(action: Action) -> dict[str, Any]:
+    return {
+        "verb": action.verb,
+        "actor": action.actor or None,
+        "user_id": action.user_id or None,
+        "door": action.door,
+        "why": action.why,
+        "before": action.before,
+        "after": action.after,
+        "at": moment(action.at),
+    }
 
 
 def steps_of(run: Run) -> list[tuple[Step, list[Attempt]]]:
@@ -72,23 +96,23 @@ def steps_of(run: Run) -> list[tuple[Step, list[Attempt]]]:
     return [(step, attempts.get(step.key, [])) for step in steps]
 
 
-def _step_as_json(step: Step, attempts: Sequence[Attempt]) -> dict[str, Any]:
+def _step_as_json(step: Step, attempts: Sequence[Attempt], mask: Mask) -> dict[str, Any]:
     return {
         "name": step.name,
         "key": step.key,
         "kind": step.kind,
         "status": step.status,
-        "result": plain(step.result_text),
-        "attempts": [_attempt_as_json(attempt) for attempt in attempts],
+        "result": mask.step(step.name, plain(step.result_text)),
+        "attempts": [_attempt_as_json(attempt, step.name, mask) for attempt in attempts],
     }
 
 
-def _attempt_as_json(attempt: Attempt) -> dict[str, Any]:
+def _attempt_as_json(attempt: Attempt, step: str, mask: Mask) -> dict[str, Any]:
     return {
         "number": attempt.number,
         "outcome": attempt.outcome,
         "failure": failure_as_json(attempt.failure),
-        "result": plain(attempt.result_text),
+        "result": mask.step(step, plain(attempt.result_text)),
         "started_at": moment(attempt.started_at),
         "finished_at": moment(attempt.finished_at),
         "worker": attempt.worker,
@@ -139,18 +163,18 @@ def run_row(run: Run) -> tuple[str, ...]:
     )
 
 
-def step_row(step: Step, attempts: Sequence[Attempt]) -> tuple[str, ...]:
+def step_row(step: Step, attempts: Sequence[Attempt], mask: Mask) -> tuple[str, ...]:
     """Return the step's cells under ``STEP_COLUMNS``."""
     begun = step.started_at or step.created_at
     duration = step.finished_at - begun if step.finished_at else None
     tries = step.attempts or len(attempts)
-    return (step.key, step.kind, step.status, str(tries or ""), took(duration), _what(step))
+    return (step.key, step.kind, step.status, str(tries or ""), took(duration), _what(step, mask))
 
 
-def _what(step: Step) -> str:
+def _what(step: Step, mask: Mask) -> str:
     failure = step.failure
     if step.status == "completed":
-        return json.dumps(plain(step.result_text), ensure_ascii=False)
+        return _one_line(mask.step(step.name, plain(step.result_text)))
     if step.wake_at is not None and step.is_open:
         return step.reason
     return f"{failure.error_class}: {failure.message}" if failure is not None else ""
@@ -176,9 +200,16 @@ def header_lines(run: Run) -> list[str]:
         lines.append(f"restarted from: {run.restarted_from_id}")
     if run.schedule_id:
         lines.append(f"schedule: {run.schedule_id}, for {clock(run.scheduled_for)} UTC")
-    lines.append(f"payload: {_one_line(run.payload_text)}")
+    if run.about_type is not None:
+        lines.append(f"about: {run.about_type} {run.about_id}")
+    if run.triggered_by:
+        lines.append(f"triggered by: {run.triggered_by}")
+    lines.append(f"payload: {_one_line(run.shown_payload)}")
+    headers = run.shown_headers
+    if headers:
+        lines.append(f"headers: {_one_line(headers)}")
     if run.status == "completed":
-        lines.append(f"result: {_one_line(run.result_text)}")
+        lines.append(f"result: {_one_line(run.shown_result)}")
     lines += _failure_lines("failure", run.failure)
     if run.handler_status:
         lines.append(f"failure handler: {run.handler_status}")
@@ -204,8 +235,16 @@ def attempt_lines(attempt: Attempt) -> list[str]:
     return lines
 
 
-def _one_line(text: str | None) -> str:
-    return json.dumps(plain(text), ensure_ascii=False)
+def action_line(action: Action) -> str:
+    """Return who did what, when and why, on one line."""
+    by = f" by {action.actor}" if action.actor else ""
+    why = f": {action.why}" if action.why else ""
+    change = f"{action.before} -> {action.after}" if action.before else action.after
+    return f"{clock(action.at)} UTC {action.verb}{by} ({action.door}), {change}{why}"
+
+
+def _one_line(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)
 
 
 class Screen:
@@ -246,7 +285,8 @@ class Screen:
         self.lines(header_lines(run))
         if steps:
             self.lines([""])
-            self.table(STEP_COLUMNS, [step_row(step, attempts) for step, attempts in steps])
+            mask = run.mask
+            self.table(STEP_COLUMNS, [step_row(step, attempts, mask) for step, attempts in steps])
         known = {step.key for step, _ in steps}
         others = (
             Attempt.objects.using(run._state.db).filter(run_id=run.id).exclude(step_key__in=known)
@@ -254,6 +294,9 @@ class Screen:
         kept = [one for _, attempts in steps for one in attempts] + list(others.order_by("id"))
         for attempt in kept:
             self.lines(["", *attempt_lines(attempt)])
+        done = [action_line(action) for action in run.actions]
+        if done:
+            self.lines(["", *done])
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
@@ -273,7 +316,8 @@ def _cell(value: str) -> Text:
 
 def progress(run: Run) -> Group:
     """Return a run as it stands, to be shown live."""
-    rows = [step_row(step, attempts) for step, attempts in steps_of(run)]
+    mask = run.mask
+    rows = [step_row(step, attempts, mask) for step, attempts in steps_of(run)]
     title = Text.assemble(
         (clean(run.id), "bold"), f" {clean(run.workflow)} ", _cell(str(run.status))
     )

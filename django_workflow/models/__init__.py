@@ -1,5 +1,5 @@
-"""The rows: a run, its steps and attempts, what is due, and the events that were sent, and who waits for them;
-and what the clock triggers.
+"""The rows: a run, its steps and attempts, what is due, the events that were sent, who waits for them, what the
+clock triggers, and who did what.
 
 Texts named ``payload_text``, ``result_text``, ``arguments_text``, ``failure_text`` hold what ``core.codec`` wrote: ASCII
 JSON, kept as text because a jsonb column would refuse NUL, reorder keys and cost a parse on the hot path. Nothing
@@ -8,6 +8,7 @@ here writes: ``store`` is the only writer, and every verb of a handle goes throu
 
 from __future__ import annotations
 
+from django_workflow.models.actions import Action
 from django_workflow.models.deliveries import Delivery, DeliveryQuerySet, Sweep
 from django_workflow.models.events import Event, EventQuerySet, Waiter, WaiterQuerySet
 from django_workflow.models.history import Generation, PastStep, RunLog
@@ -16,6 +17,7 @@ from django_workflow.models.schedules import Schedule, ScheduledRun, ScheduleQue
 from django_workflow.models.steps import Attempt, Step, StepFields
 
 __all__ = [
+    "Action",
     "Attempt",
     "Delivery",
     "DeliveryQuerySet",

@@ -68,7 +68,10 @@ class Delivery(models.Model):
 
 
 class Sweep(models.Model):
-    """One row: when due rows were last looked for, by whom. It keeps sweeps to one a second in the system."""
+    """When due rows were last looked for (the first row), or ended runs pruned (the second), by whom.
+
+    It keeps sweeps to one a second in the system.
+    """
 
     swept_at = models.DateTimeField(_("swept"))
     swept_by = models.CharField(_("by"), max_length=100)

@@ -6,16 +6,25 @@ from datetime import datetime, timedelta
 from typing import Any, Self
 
 from django.db import models
-from django.db.models import Prefetch, Q
+from django.db.models import Prefetch, Q, QuerySet
 from django.utils.translation import gettext_lazy as _
 
 from django_workflow.core import types
 from django_workflow.core.codec import codec
 from django_workflow.core.exceptions import RunFailedError, RunNotFinishedError
 from django_workflow.core.telling import Progress
+from django_workflow.core.plain import plain
+from django_workflow.core.ports import get_runtime
+from django_workflow.core.redaction import Mask
+from django_workflow.core.workflow import registry
+from django_workflow.models.about import find_row, reference
+from django_workflow.models.actions import Action
 from django_workflow.models.handle import RunHandle
 from django_workflow.models.lengths import (
+    ACTOR_LENGTH,
     LABEL_LENGTH,
+    MODEL_LABEL_LENGTH,
+    OBJECT_ID_LENGTH,
     RUN_ID_LENGTH,
     STEP_KEY_LENGTH,
     WORKFLOW_NAME_LENGTH,
@@ -58,6 +67,20 @@ class RunQuerySet(models.QuerySet["Run"]):
         for label in labels:
             found = found.filter(labels_of_run__label=label)
         return found
+
+    def about(self, obj: models.Model) -> Self:
+        """Runs that were triggered with ``about=`` this row.
+
+        Raises:
+            InvalidOptionError: it is no saved model instance.
+        """
+        label, key = reference(obj)
+        return self.filter(about_type=label, about_id=key)
+
+    def prunable(self, status: str, before: datetime) -> Self:
+        """Runs that ended in this state before this moment, and that nobody needs any more."""
+        # Who ended before it was created before it: so the index of states and times of creation serves.
+        return self.ended().filter(status=status, created_at__lt=before, finished_at__lt=before)
 
     def with_reason(self) -> Self:
         """Fetch what `reason`, `waiting_for` and `labels` look at, in three queries for any number of runs.
@@ -111,6 +134,12 @@ class Run(RunHandle, models.Model):
         blank=True,
         related_name="restarts",
     )
+    # What it is about: the label of a model and the key of its row. NULL for most, and then not in the index.
+    about_type = models.CharField(max_length=MODEL_LABEL_LENGTH, null=True)  # noqa: DJ001
+    about_id = models.CharField(max_length=OBJECT_ID_LENGTH, null=True)  # noqa: DJ001
+    # Texts, so that it is known when the user is gone.
+    triggered_by = models.CharField(_("triggered by"), max_length=ACTOR_LENGTH, default="")
+    triggered_by_id = models.CharField(max_length=OBJECT_ID_LENGTH, default="")
     created_at = models.DateTimeField(_("created"))
     started_at = models.DateTimeField(_("started"), null=True)
     finished_at = models.DateTimeField(_("finished"), null=True)
@@ -155,6 +184,11 @@ class Run(RunHandle, models.Model):
             models.Index(fields=["-created_at", "id"], name="dw_run_created"),
             models.Index(fields=["status", "-created_at"], name="dw_run_status"),
             models.Index(fields=["workflow", "-created_at"], name="dw_run_workflow"),
+            models.Index(
+                fields=["about_type", "about_id"],
+                name="dw_run_about",
+                condition=Q(about_type__isnull=False),
+            ),
         ]
 
     def __str__(self) -> str:
@@ -170,6 +204,50 @@ class Run(RunHandle, models.Model):
         """The headers given at the trigger."""
         headers: dict[str, str] = codec.loads(self.headers_text)
         return headers
+
+    # What windows show: never `payload`, `headers` or `result` themselves.
+
+    @property
+    def mask(self) -> Mask:
+        """What is hidden of this run: by its own options, and by what its workflow says today."""
+        own = codec.loads(self.options_text).get("redact", ())
+        known = registry.find(self.workflow)
+        usual = () if known is None else known.options.redact
+        return Mask((*own, *usual), get_runtime().redaction_key)
+
+    @property
+    def shown_payload(self) -> Any:
+        """The payload as plain JSON, redacted."""
+        return self.mask.payload(plain(self.payload_text))
+
+    @property
+    def shown_headers(self) -> dict[str, str]:
+        """The headers, redacted; secrets by their usual names always are."""
+        headers: Any = plain(self.headers_text)
+        return self.mask.headers(headers) if isinstance(headers, dict) else {}
+
+    @property
+    def shown_result(self) -> Any:
+        """The result as plain JSON, redacted; None while there is none."""
+        return self.mask.result(plain(self.result_text))
+
+    @property
+    def about(self) -> models.Model | None:
+        """The row that the run is about, fetched when it is first asked for; None if there is none, or it is gone."""
+        if self.about_type is None or self.about_id is None:
+            return None
+        key = (self.about_type, self.about_id)
+        found: tuple[tuple[str, str], models.Model | None] | None = self.__dict__.get("_about")
+        if found is None or found[0] != key:
+            found = self.__dict__["_about"] = (key, find_row(*key))
+        return found[1]
+
+    @property
+    def actions(self) -> QuerySet[Action]:
+        """What was done to the run, by whom and why, the oldest first."""
+        # An ID may have been another run's before.
+        kept = Action.objects.using(self._state.db).filter(run_id=self.id, at__gte=self.created_at)
+        return kept.order_by("at", "id")
 
     @property
     def labels(self) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import secrets
 import string
 from collections.abc import Callable, Sequence
@@ -12,9 +11,9 @@ from typing import Any
 
 from asgiref.sync import sync_to_async
 from django.db import connections, transaction
-from django.utils import timezone
 
 from django_workflow.conf import settings
+from django_workflow.core.actors import CODE, Actor
 from django_workflow.core.codec import codec
 from django_workflow.core.durations import parse_duration
 from django_workflow.core.exceptions import (
@@ -30,17 +29,19 @@ from django_workflow.core.types import RunStatus
 from django_workflow.core.workflow import Workflow, registry
 from django_workflow.models import Event, Run
 from django_workflow.runtime.announcing import run_cancelled
+from django_workflow.models.about import reference
+from django_workflow.runtime.audit import audited
+from django_workflow.runtime.keys import redaction_key
 from django_workflow.runtime.payloads import check_payload
 from django_workflow.runtime.schedules import ScheduleVerbs
 from django_workflow.runtime.trouble import refuse_open_transaction
 from django_workflow.runtime.waiting import send
 from django_workflow.runtime.worker import hint
+from django_workflow.store import actions, triggers
 from django_workflow.store import runs as store
-from django_workflow.store import triggers
+from django_workflow.store.actions import Change
 from django_workflow.store.sql import connection
 from django_workflow.store.triggers import NewRun
-
-logger = logging.getLogger(__name__)
 
 ALPHABET = string.ascii_letters + string.digits
 POLL_SECONDS = (0.002, 0.25)
@@ -58,6 +59,11 @@ class DjangoRuntime(ScheduleVerbs):
     def alias(self) -> str:
         """The database alias of the journal."""
         return settings().DATABASE
+
+    @property
+    def redaction_key(self) -> bytes:
+        """The key of the marks that stand for redacted values."""
+        return redaction_key()
 
     async def in_thread(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """Call a sync verb from async code, on the thread that holds its transaction."""
@@ -89,11 +95,20 @@ class DjangoRuntime(ScheduleVerbs):
         if not options.detached:
             self._refuse_other_alias(f"{workflow.name}.trigger()", "run", " Or pass detached=True.")
         new = self._new_runs(workflow, payloads, options, ids)
-        created = triggers.insert(new)
+        created = self._insert(new, options.by)
         transaction.on_commit(
             lambda: hint(-(-len(created) // settings().CLAIM_BATCH)), using=self.alias, robust=True
         )
         return self._handles(workflow, new, created)
+
+    def _insert(self, new: Sequence[NewRun], by: Actor) -> dict[str, Any]:
+        if by.door == CODE or not by.name:
+            return triggers.insert(new)
+        with transaction.atomic(using=self.alias):
+            created = triggers.insert(new)
+            changes = [Change(run_id, "", RunStatus.PENDING) for run_id in created]
+            actions.keep("trigger", changes, by=by)
+        return created
 
     def _new_runs(
         self,
@@ -117,6 +132,10 @@ class DjangoRuntime(ScheduleVerbs):
             stored["retries"] = options.retries.to_json() if is_policy else options.retries  # type: ignore[union-attr]
         if options.retry_delay is not None:
             stored["retry_delay"] = stored_delay(options.retry_delay)
+        redact = dict.fromkeys((*workflow.options.redact, *options.redact))
+        if redact:
+            stored["redact"] = list(redact)
+        about = (None, None) if options.about is None else reference(options.about)
         headers = codec.dumps(dict(options.headers), what="headers")
         texts = [self._payload_text(workflow, payload) for payload in payloads]
         return [
@@ -131,6 +150,8 @@ class DjangoRuntime(ScheduleVerbs):
                 delay=options.delay,
                 not_before=options.not_before,
                 timeout=options.timeout or workflow.options.timeout,
+                about=about,
+                by=options.by,
             )
             for run_id, text in zip(ids, texts, strict=True)
         ]
@@ -189,6 +210,10 @@ class DjangoRuntime(ScheduleVerbs):
             headers_text=row.headers_text,
             options_text=row.options_text,
             restarted_from_id=row.restarted_from,
+            about_type=row.about[0],
+            about_id=row.about[1],
+            triggered_by=row.by.name,
+            triggered_by_id=row.by.user_id,
             created_at=created_at,
             deadline=None if row.timeout is None else created_at + row.timeout,
         )
@@ -246,14 +271,29 @@ class DjangoRuntime(ScheduleVerbs):
 
     def cancel(self, run_id: str, *, actor: Any = None, why: str = "") -> None:
         """See `Run.cancel()`."""
-        found = store.cancel(run_id, why=why)
-        if found is not None or not Run.objects.using(self.alias).filter(pk=run_id).exists():
-            self._refuse(run_id, "cancel", found, "It can be cancelled until it has ended.")
-        run_cancelled(run_id)
-        self._log("cancelled", run_id, actor, why)
+        if not self._cancel(run_id, actor, why):
+            self._refuse(
+                run_id, "cancel", store.state_of(run_id), "It can be cancelled until it has ended."
+            )
+
+    def _cancel(self, run_id: str, actor: Any, why: str) -> bool:
+        def do() -> bool:
+            return store.cancel(run_id, why=why) is None
+
+        done = audited("cancel", run_id, do, actor=actor, why=why)
+        if done:
+            run_cancelled(run_id)
+        return done
 
     def cancel_runs(
-        self, ids: Sequence[str], *, label: str | None, workflow: Any, everything: bool
+        self,
+        ids: Sequence[str],
+        *,
+        label: str | None,
+        workflow: Any,
+        everything: bool,
+        actor: Any = None,
+        why: str = "",
     ) -> int:
         """See `core.workflow.cancel_runs()`."""
         if not ids and label is None and workflow is None and not everything:
@@ -265,34 +305,38 @@ class DjangoRuntime(ScheduleVerbs):
             found = found.labelled(label)
         if workflow is not None:
             found = found.filter(workflow=getattr(workflow, "name", workflow))
-        cancelled = [
-            run_id
-            for run_id in list(found.values_list("pk", flat=True))
-            if store.cancel(run_id) is None
-        ]
-        for run_id in cancelled:
-            run_cancelled(run_id)
-        return len(cancelled)
+        return sum(
+            self._cancel(run_id, actor, why) for run_id in list(found.values_list("pk", flat=True))
+        )
 
     def pause(self, run_id: str, *, actor: Any = None, why: str = "") -> None:
         """See `Run.pause()`."""
-        found = store.pause(run_id)
-        if found is not None or not Run.objects.using(self.alias).filter(pk=run_id).exists():
-            self._refuse(run_id, "pause", found, "Only a pending or running one can be paused.")
-        self._log("paused", run_id, actor, why)
+        if not audited("pause", run_id, lambda: store.pause(run_id) is None, actor=actor, why=why):
+            self._refuse(
+                run_id,
+                "pause",
+                store.state_of(run_id),
+                "Only a pending or running one can be paused.",
+            )
 
     def resume(self, run_id: str, *, force: bool = False, actor: Any = None, why: str = "") -> None:
         """See `Run.resume()`."""
         run = self.get_run(run_id)
         if run.status == RunStatus.PAUSED:
-            done = store.unpause(run_id)
+            done = audited("resume", run_id, lambda: store.unpause(run_id), actor=actor, why=why)
         elif run.status in (RunStatus.FAILED, RunStatus.BLOCKED):
             if run.handler_status and not force:
                 self._refuse(
                     run_id, "resume", RunStatus(run.status),
                     f"Its failure handler is {run.handler_status}: what it did may contradict going on. Pass force=True to go on all the same.",
                 )  # fmt: skip
-            done = store.resume(run_id, force=force)
+            done = audited(
+                "resume",
+                run_id,
+                lambda: store.resume(run_id, force=force),
+                actor=actor,
+                why=why,
+            )
         else:
             done = False
         if not done:
@@ -302,12 +346,11 @@ class DjangoRuntime(ScheduleVerbs):
                 store.state_of(run_id),
                 "Only a paused, failed or blocked one can be resumed.",
             )
-        self._log("resumed", run_id, actor, why)
         transaction.on_commit(hint, using=self.alias, robust=True)
 
     def restart(self, run_id: str, *, actor: Any = None, why: str = "") -> Run:
         """See `Run.restart()`."""
-        run = self.get_run(run_id)
+        run, by = self.get_run(run_id), Actor.of(actor)
         workflow = registry.get(run.workflow)
         row = NewRun(
             id=new_run_id(),
@@ -321,10 +364,18 @@ class DjangoRuntime(ScheduleVerbs):
             not_before=None,
             timeout=None if run.deadline is None else run.deadline - run.created_at,
             restarted_from=run.id,
+            about=(run.about_type, run.about_id),
+            by=by if by.name else Actor(run.triggered_by, run.triggered_by_id),
         )
-        created = triggers.insert([row])
+        created: dict[str, Any] = {}
+
+        def do() -> bool:
+            created.update(triggers.insert([row]))
+            return True
+
+        if not audited("restart", run_id, do, actor=by, why=why):
+            self._refuse(run_id, "restart", None, "")
         transaction.on_commit(hint, using=self.alias, robust=True)
-        self._log("restarted", run_id, actor, why)
         return self._handle(row, created[row.id])
 
     def _refuse(self, run_id: str, verb: str, state: RunStatus | None, advice: str) -> None:
@@ -335,15 +386,6 @@ class DjangoRuntime(ScheduleVerbs):
             run_id=run_id,
             state=state,
         )
-
-    def _log(self, what: str, run_id: str, actor: Any, why: str) -> None:
-        extra = {
-            "run_id": run_id,
-            "actor": str(actor or ""),
-            "why": why,
-            "at": timezone.now().isoformat(),
-        }
-        logger.info("Run %s was %s", run_id, what, extra=extra)
 
 
 _PAST = {"cancel": "cancelled", "pause": "paused", "resume": "resumed"}

@@ -1,4 +1,4 @@
-"""The signer of this project: with ``WORKFLOW["SIGNING_KEYS"]``, else with keys derived from ``SECRET_KEY``."""
+"""The signer of this project, and its key of redaction: by ``WORKFLOW["SIGNING_KEYS"]``, else by ``SECRET_KEY``."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from django_workflow.conf import settings
 from django_workflow.core.signing import Signer, derive_key
 
 PURPOSE = "deliveries"
+REDACTION = "redaction"
 
 
 @cache
@@ -28,6 +29,14 @@ def signer() -> Signer:
     return Signer(keys, settings().ISSUER)
 
 
+@cache
+def redaction_key() -> bytes:
+    """Return the key of the marks that stand for redacted values: derived from the current key of the project."""
+    keys = settings().SIGNING_KEYS
+    secret = keys[0] if keys else _text(django_settings.SECRET_KEY)
+    return bytes.fromhex(derive_key(secret, REDACTION))
+
+
 def _text(secret: str | bytes) -> str:
     return secret if isinstance(secret, str) else secret.decode("latin-1")
 
@@ -35,6 +44,7 @@ def _text(secret: str | bytes) -> str:
 def _forget(*, setting: str, **_: Any) -> None:
     if setting in {"WORKFLOW", "SECRET_KEY", "SECRET_KEY_FALLBACKS"}:
         signer.cache_clear()
+        redaction_key.cache_clear()
 
 
 setting_changed.connect(_forget, dispatch_uid="django_workflow.keys")

@@ -330,25 +330,28 @@ def release_worker(prefix: str, is_alive: Any) -> int:
     return freed
 
 
-def take_sweep(worker: str, interval: timedelta) -> bool:
-    """Win the right to sweep now: one in the whole system per ``interval``."""
+SWEEPING, PRUNING = 1, 2
+
+
+def take_sweep(worker: str, interval: timedelta, what: int = SWEEPING) -> bool:
+    """Win the right to sweep (or to prune) now: one in the whole system per ``interval``."""
     speak = dialect()
     current, values = speak.now()
     limit, limit_values = speak.now(-interval)
     table = Sweep._meta.db_table
     with connection().cursor() as cursor:
         cursor.execute(
-            f"UPDATE {table} SET swept_at = {current}, swept_by = %s WHERE id = 1 AND swept_at <= {limit}",
-            (*values, worker, *limit_values),
+            f"UPDATE {table} SET swept_at = {current}, swept_by = %s WHERE id = %s AND swept_at <= {limit}",
+            (*values, worker, what, *limit_values),
         )
         if cursor.rowcount:
             return True
-        cursor.execute(f"SELECT 1 FROM {table} WHERE id = 1")
+        cursor.execute(f"SELECT 1 FROM {table} WHERE id = %s", (what,))
         if cursor.fetchone() is not None:
             return False
         cursor.execute(
-            f"{speak.ignore} {table} (id, swept_at, swept_by) VALUES (1, {current}, %s){speak.ignore_tail}",
-            (*values, worker),
+            f"{speak.ignore} {table} (id, swept_at, swept_by) VALUES (%s, {current}, %s){speak.ignore_tail}",
+            (what, *values, worker),
         )
         return bool(cursor.rowcount)
 

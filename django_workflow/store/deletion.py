@@ -5,28 +5,55 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from django.db import transaction
+from django.db.models import Q
 
 from django_workflow.conf import settings
-from django_workflow.models import Delivery, Event, Run
+from django_workflow.core.actors import Actor
+from django_workflow.models import Action, Delivery, Event, Run
+from django_workflow.store import actions
+from django_workflow.store.actions import Change
 
 CHUNK = 100
+ALL = Q()
 
 
-def delete_ended(run_ids: Sequence[str]) -> int:
-    """Delete those of these runs that have ended; return how many. One transaction per hundred."""
-    alias = settings().DATABASE
+def delete_ended(run_ids: Sequence[str], *, by: Actor, why: str = "") -> int:
+    """Delete those of these runs that have ended, and keep who did it; return how many. One transaction per hundred."""
     deleted = 0
     for start in range(0, len(run_ids), CHUNK):
-        chunk = run_ids[start : start + CHUNK]
-        with transaction.atomic(using=alias):
-            # Their events, as who matches one does; then what is due, then the runs: the order of `store.runs`, so that a
-            # resume waits or is waited for.
-            sent = Event.objects.using(alias).filter(run_id__in=chunk).order_by("pk")
-            list(sent.select_for_update().values_list("pk"))
-            due = Delivery.objects.using(alias).filter(run_id__in=chunk)
-            list(due.order_by("run_id", "-step_key").select_for_update().values_list("pk"))
-            ended = Run.objects.using(alias).filter(pk__in=chunk).ended().select_for_update()
-            ids = list(ended.values_list("pk", flat=True))
-            Run.objects.using(alias).filter(pk__in=ids).delete()
-            deleted += len(ids)
+        with transaction.atomic(using=settings().DATABASE):
+            found = _delete(run_ids[start : start + CHUNK], ALL)
+            actions.keep("delete", [Change(pk, state, "") for pk, state in found], by=by, why=why)
+        deleted += len(found)
     return deleted
+
+
+def prune(run_ids: Sequence[str], only: Q, *, by: Actor | None, why: str = "") -> int:
+    """Delete those of these runs that have ended and are still such; return how many.
+
+    One transaction: after a crash a run is there with all that belongs to it, or gone. What was done to the runs goes
+    with them; that they were pruned is kept where somebody did it.
+    """
+    alias = settings().DATABASE
+    with transaction.atomic(using=alias):
+        found = _delete(run_ids, only)
+        Action.objects.using(alias).filter(run_id__in=[pk for pk, _ in found]).delete()
+        if by is not None and found:
+            actions.keep("prune", [Change("", "", "")], by=by, why=f"{len(found)} runs: {why}")
+    return len(found)
+
+
+def _delete(run_ids: Sequence[str], only: Q) -> list[tuple[str, str]]:
+    """Delete runs as far as they have ended; return their ids and what they had ended as."""
+    alias = settings().DATABASE
+    # Their events, as who matches one does; then what is due, then the runs: the order of `store.runs`, so that a
+    # resume waits or is waited for. Each by their keys, so that two who delete wait for each other in one order.
+    sent = Event.objects.using(alias).filter(run_id__in=run_ids).order_by("pk")
+    list(sent.select_for_update().values_list("pk"))
+    due = Delivery.objects.using(alias).filter(run_id__in=run_ids)
+    list(due.order_by("run_id", "-step_key").select_for_update().values_list("pk"))
+    # Under the lock: a dead letter may have been resumed since it was chosen.
+    ended = Run.objects.using(alias).filter(only, pk__in=run_ids).ended().order_by("pk")
+    found = list(ended.select_for_update().values_list("pk", "status"))
+    Run.objects.using(alias).filter(pk__in=[pk for pk, _ in found]).delete()
+    return found

@@ -339,6 +339,12 @@ def resume(run_id: str, *, force: bool) -> bool:
     return True
 
 
+def locked_state(run_id: str) -> RunStatus | None:
+    """Return the state of a run, which nobody else changes until the caller's transaction has ended."""
+    _lock(run_id)
+    return state_of(run_id)
+
+
 def state_of(run_id: str) -> RunStatus | None:
     """Return the state of a run, or None if there is no such run."""
     found = _runs(run_id).values_list("status", flat=True).first()

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from django.db import transaction
 
 from django_workflow.conf import settings
+from django_workflow.core.actors import NOBODY, Actor
 from django_workflow.core.types import RunStatus
 from django_workflow.models import Delivery, Run, RunLabel
 from django_workflow.store.claims import now as database_now
@@ -18,7 +19,7 @@ from django_workflow.store.sql import connection, dialect
 INSERT_COLUMNS = (
     "id", "workflow", "version", "status", "payload_text", "headers_text", "options_text", "failed_step", "revision",
     "code_attempts", "code_failed_at", "paused_from", "handler_status", "handler_round", "restarted_from_id",
-    "created_at", "deadline",
+    "created_at", "deadline", "about_type", "about_id", "triggered_by", "triggered_by_id",
 )  # fmt: skip
 CHUNK = 100
 
@@ -37,6 +38,8 @@ class NewRun(NamedTuple):
     not_before: datetime | None
     timeout: timedelta | None
     restarted_from: str | None = None
+    about: tuple[str | None, str | None] = (None, None)
+    by: Actor = NOBODY
 
 
 def insert(runs: Sequence[NewRun]) -> dict[str, datetime]:
@@ -81,6 +84,7 @@ def _insert_runs(rows: Sequence[tuple[NewRun, datetime | None]], moment: datetim
             (
                 run.id, run.workflow, run.version, RunStatus.PENDING, run.payload_text, run.headers_text, run.options_text,
                 "", 0, 0, -1, "", "", 0, run.restarted_from, speak.literal(moment), speak.literal(deadline),
+                *run.about, run.by.name, run.by.user_id,
             )
         )  # fmt: skip
     one = f"({', '.join(['%s'] * len(INSERT_COLUMNS))})"

@@ -60,6 +60,7 @@ def test_a_sound_project_has_no_messages() -> None:
     ("configured", "part"),
     [
         ({"RETENTON": 5}, 'Did you mean "RETENTION"?'),
+        ({"RETENTION": {"running": "5d"}}, "Only runs that have ended are ever deleted"),
         ({"LEASE": "soon"}, "soon"),
         ({"TRANSPORT": "pigeon"}, "'pigeon'"),
         ({"SIGNING_KEYS": ["short"]}, "5 bytes"),

@@ -339,14 +339,18 @@ def test_show_as_json_has_the_documented_form(doubler: Workflow[Any, Any]) -> No
         "status": "completed",
         "reason": "",
         "labels": ["a"],
+        "about": None,
+        "triggered_by": None,
         "created_at": run.created_at.isoformat(),
         "started_at": run.started_at.isoformat() if run.started_at else None,
         "finished_at": run.finished_at.isoformat() if run.finished_at else None,
         "payload": {"n": 2},
+        "headers": {},
         "result": 8,
         "failure": None,
         "parent": None,
         "children": [],
+        "actions": [],
         "steps": [
             {
                 "name": "double [it]",

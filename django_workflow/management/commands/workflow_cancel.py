@@ -8,7 +8,7 @@ from typing import Any
 from django.core.management.base import CommandError
 
 from django_workflow.core.anywhere import cancel_runs
-from django_workflow.management.base import USAGE, VerbCommand
+from django_workflow.management.base import USAGE, VerbCommand, operator
 
 
 class Command(VerbCommand):
@@ -34,7 +34,7 @@ class Command(VerbCommand):
             return
         if not label and not workflow:
             raise CommandError("Say which: IDs, --label or --workflow.", returncode=USAGE)
-        count = cancel_runs(label=label, workflow=workflow)
+        count = cancel_runs(label=label, workflow=workflow, actor=operator(), why=options["why"])
         if self.as_json:
             self.screen.json({"cancelled": count})
         else:

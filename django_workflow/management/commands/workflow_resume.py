@@ -5,7 +5,7 @@ from __future__ import annotations
 from argparse import ArgumentParser
 from typing import Any
 
-from django_workflow.management.base import VerbCommand
+from django_workflow.management.base import VerbCommand, operator
 from django_workflow.models import Run
 
 
@@ -24,4 +24,4 @@ class Command(VerbCommand):
 
     def do(self, run: Run, *, why: str, force: bool = False, **options: Any) -> Run:
         """Resume one run."""
-        return run.resume(force=force, actor="manage.py workflow_resume", why=why)
+        return run.resume(force=force, actor=operator(), why=why)

@@ -16,7 +16,14 @@ from django_workflow.core.durations import parse_duration
 from django_workflow.core.exceptions import RunNotFinishedError
 from django_workflow.core.types import RunStatus
 from django_workflow.core.workflow import registry
-from django_workflow.management.base import FAILED, UNFINISHED, USAGE, WorkflowCommand, add_json
+from django_workflow.management.base import (
+    FAILED,
+    UNFINISHED,
+    USAGE,
+    WorkflowCommand,
+    add_json,
+    operator,
+)
 from django_workflow.management.output import Screen, progress, run_as_json
 from django_workflow.models import Run
 
@@ -69,6 +76,7 @@ class Command(WorkflowCommand):
             workflow_run_id=options["run_id"],
             label=options["label"],
             delay=options["delay"],
+            by=operator(),
         )
         if wait:
             self._follow(run, limit)

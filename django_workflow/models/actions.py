@@ -1,0 +1,38 @@
+"""Who did what to which run, and why."""
+
+from __future__ import annotations
+
+from django.db import models
+from django.utils.translation import gettext_lazy as _
+
+from django_workflow.models.lengths import ACTOR_LENGTH, OBJECT_ID_LENGTH, RUN_ID_LENGTH
+
+
+class Action(models.Model):
+    """One verb of a person or a program, written in the verb's own transaction.
+
+    Without foreign keys: it outlives the run it was about, and the user who acted.
+    """
+
+    # Empty where one action was about many runs.
+    run_id = models.CharField(_("run"), max_length=RUN_ID_LENGTH, default="")
+    verb = models.CharField(_("verb"), max_length=30)
+    actor = models.CharField(_("by"), max_length=ACTOR_LENGTH, default="")
+    user_id = models.CharField(_("user ID"), max_length=OBJECT_ID_LENGTH, default="")
+    door = models.CharField(_("through"), max_length=20)
+    why = models.TextField(_("why"), default="")
+    before = models.CharField(_("state before"), max_length=12, default="")
+    after = models.CharField(_("state after"), max_length=12, default="")
+    at = models.DateTimeField(_("at"))
+
+    class Meta:
+        verbose_name = _("action")
+        verbose_name_plural = _("actions")
+        default_permissions = ("view",)
+        indexes = [
+            models.Index(fields=["run_id", "at"], name="dw_action_run"),
+            models.Index(fields=["at"], name="dw_action_at"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.verb} {self.run_id}".strip()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from django_workflow.core import webhook_verifiers
 from django_workflow.core.anywhere import (
     acancel_runs,
     aget_run,
@@ -47,6 +48,7 @@ from django_workflow.core.exceptions import (
 )
 from django_workflow.core.retry import RetryPolicy
 from django_workflow.core.types import Failure, RunStatus, StepStatus
+from django_workflow.core.webhooks import Webhook, WebhookRequest, WebhookResult
 from django_workflow.core.workflow import Workflow, workflow
 
 __version__ = "0.1.0"
@@ -87,6 +89,9 @@ __all__ = [
     "SwallowedInterruptError",
     "TransactionOpenError",
     "UndecodableValueError",
+    "Webhook",
+    "WebhookRequest",
+    "WebhookResult",
     "Workflow",
     "WorkflowContext",
     "WorkflowError",
@@ -101,5 +106,6 @@ __all__ = [
     "register_dataclass",
     "register_enum",
     "register_type",
+    "webhook_verifiers",
     "workflow",
 ]

@@ -48,6 +48,8 @@ class Settings:
     HTTP_TIMEOUT: timedelta = timedelta(minutes=15)
     MAX_PAYLOAD_BYTES: int = 10_000_000
     MAX_RESULT_BYTES: int = 10_000_000
+    WEBHOOK_MAX_BYTES: int = 1_000_000
+    WEBHOOK_CALLS_PER_MINUTE: int = 300
     SIGNING_KEYS: tuple[str, ...] = ()
     ISSUER: str = "django_workflow"
 
@@ -156,6 +158,8 @@ _READERS: Mapping[str, Callable[[str, Any], Any]] = {
     "HTTP_TIMEOUT": _duration,
     "MAX_PAYLOAD_BYTES": _count,
     "MAX_RESULT_BYTES": _count,
+    "WEBHOOK_MAX_BYTES": _count,
+    "WEBHOOK_CALLS_PER_MINUTE": _count,
     "SIGNING_KEYS": _keys,
     "ISSUER": _text,
 }

@@ -13,13 +13,21 @@ from django_workflow.core.durations import parse_duration, parse_moment
 from django_workflow.core.events import EventResult, SentEvent, Wanted
 from django_workflow.core.steps import (
     AtomicStep,
+    CreateWebhookStep,
     NotifyStep,
     RunStep,
     SleepStep,
     SleepUntilStep,
     WaitForEventStep,
+    WaitForWebhookStep,
 )
 from django_workflow.core.types import P, T
+from django_workflow.core.webhooks import (
+    Webhook,
+    WebhookOptions,
+    WebhookResult,
+    check_webhook,
+)
 
 
 class AsyncWorkflowContext(BaseContext[PayloadT]):
@@ -81,6 +89,32 @@ class AsyncWorkflowContext(BaseContext[PayloadT]):
         """See `WorkflowContext.notify()`."""
         fields = notify_fields(event_id, event_data, workflow_run_id, keep)
         return SentEvent.from_record(await self._pass.meet(NotifyStep, name, self._options, fields))
+
+    async def create_webhook(
+        self,
+        name: str,
+        *,
+        verifier: Any = None,
+        single_use: bool = False,
+        expires: Any = None,
+        max_bytes: int | None = None,
+        response: Any = None,
+    ) -> Webhook:
+        """See `WorkflowContext.create_webhook()`."""
+        wanted = WebhookOptions.of(verifier, single_use, expires, max_bytes, response)
+        return Webhook.from_record(
+            await self._pass.meet(CreateWebhookStep, name, self._options, (wanted,))
+        )
+
+    async def wait_for_webhook(
+        self, name: str, webhook: Webhook, timeout: Any = "7d"
+    ) -> WebhookResult:
+        """See `WorkflowContext.wait_for_webhook()`."""
+        found = check_webhook(webhook, self.workflow_run_id)
+        wanted = Wanted.of(found.event_id, timeout, None, None)
+        return WebhookResult.from_record(
+            await self._pass.meet(WaitForWebhookStep, name, self._options, (wanted,))
+        )
 
     @overload
     async def parallel(self, a: AsyncBranch[A], b: AsyncBranch[B], /) -> tuple[A, B]: ...

@@ -13,13 +13,21 @@ from django_workflow.core.durations import parse_duration, parse_moment
 from django_workflow.core.events import EventResult, SentEvent, Wanted
 from django_workflow.core.steps import (
     AtomicStep,
+    CreateWebhookStep,
     NotifyStep,
     RunStep,
     SleepStep,
     SleepUntilStep,
     WaitForEventStep,
+    WaitForWebhookStep,
 )
 from django_workflow.core.types import P, T
+from django_workflow.core.webhooks import (
+    Webhook,
+    WebhookOptions,
+    WebhookResult,
+    check_webhook,
+)
 
 
 class WorkflowContext(BaseContext[PayloadT]):
@@ -115,6 +123,52 @@ class WorkflowContext(BaseContext[PayloadT]):
         """
         fields = notify_fields(event_id, event_data, workflow_run_id, keep)
         return SentEvent.from_record(self._pass.meet(NotifyStep, name, self._options, fields))
+
+    def create_webhook(
+        self,
+        name: str,
+        *,
+        verifier: Any = None,
+        single_use: bool = False,
+        expires: Any = None,
+        max_bytes: int | None = None,
+        response: Any = None,
+    ) -> Webhook:
+        """Make a URL of this run's own; each of its calls is kept for a `wait_for_webhook()`, in order.
+
+        It ends with the run. Whoever knows the URL may call it, so let a ``verifier`` check who does.
+
+        Args:
+            name: The step's name.
+            verifier: One of ``webhook_verifiers``, or an importable callable ``(request) -> bool``.
+            single_use: Whether it takes one call only.
+            expires: For how long, or until when, it takes calls.
+            max_bytes: The longest body; default ``WORKFLOW["WEBHOOK_MAX_BYTES"]``.
+            response: What callers are answered: JSON, or an importable callable ``(request)`` that returns it.
+
+        Raises:
+            InvalidOptionError: an argument cannot work.
+            StepError: no URL is known: ``WORKFLOW["BASE_URL"]`` or the urlconf's include is missing.
+        """
+        wanted = WebhookOptions.of(verifier, single_use, expires, max_bytes, response)
+        return Webhook.from_record(
+            self._pass.meet(CreateWebhookStep, name, self._options, (wanted,))
+        )
+
+    def wait_for_webhook(self, name: str, webhook: Webhook, timeout: Any = "7d") -> WebhookResult:
+        """Wait until the webhook is called, or the timeout is over; costs nothing meanwhile.
+
+        A call that came earlier counts, the oldest first; wait again for the next. A timeout is a result
+        (``.timed_out``), not an error.
+
+        Raises:
+            InvalidOptionError: an argument cannot work, or the webhook is another run's.
+        """
+        found = check_webhook(webhook, self.workflow_run_id)
+        wanted = Wanted.of(found.event_id, timeout, None, None)
+        return WebhookResult.from_record(
+            self._pass.meet(WaitForWebhookStep, name, self._options, (wanted,))
+        )
 
     @overload
     def parallel(self, a: Callable[[], A], b: Callable[[], B], /) -> tuple[A, B]: ...

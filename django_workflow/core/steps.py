@@ -17,6 +17,7 @@ from django_workflow.core.events import Wanted
 from django_workflow.core.exceptions import InvalidOptionError
 from django_workflow.core.retry import RetryPolicy
 from django_workflow.core.types import JSONValue, StepKind
+from django_workflow.core.webhooks import WebhookOptions
 
 NAME_LENGTH = 200
 KEY_LENGTH = 400
@@ -195,6 +196,28 @@ class NotifyStep(Step):
         if self.workflow_run_id is not None:
             arguments["workflow_run_id"] = self.workflow_run_id
         return arguments
+
+
+@dataclass(frozen=True, slots=True)
+class CreateWebhookStep(Step):
+    """``ctx.create_webhook``: a URL of the run's own, made once."""
+
+    wanted: WebhookOptions
+
+    kind: ClassVar[StepKind] = StepKind.CREATE_WEBHOOK
+    has_body: ClassVar[bool] = True
+    compares: ClassVar[bool] = True
+
+    def arguments(self) -> dict[str, JSONValue]:
+        """Return the options that were given."""
+        return self.wanted.to_json()
+
+
+@dataclass(frozen=True, slots=True)
+class WaitForWebhookStep(WaitForEventStep):
+    """``ctx.wait_for_webhook``: nothing happens until the webhook is called, or the time is over."""
+
+    kind: ClassVar[StepKind] = StepKind.WAIT_FOR_WEBHOOK
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""The rows: a run, its steps and attempts, what is due, and the events that were sent, and who waits for them.
+"""The rows: a run, its steps and attempts, what is due, events, who waits for them, webhooks and approvals.
 
 Texts named ``payload_text``, ``result_text``, ``arguments_text``, ``failure_text`` hold what ``core.codec`` wrote: ASCII
 JSON, kept as text because a jsonb column would refuse NUL, reorder keys and cost a parse on the hot path. Nothing
@@ -11,6 +11,7 @@ from django_workflow.models.deliveries import Delivery, DeliveryQuerySet, Sweep
 from django_workflow.models.events import Event, EventQuerySet, Waiter, WaiterQuerySet
 from django_workflow.models.runs import Run, RunLabel, RunQuerySet
 from django_workflow.models.steps import Attempt, Step
+from django_workflow.models.webhooks import Webhook
 
 __all__ = [
     "Attempt",
@@ -25,4 +26,5 @@ __all__ = [
     "Sweep",
     "Waiter",
     "WaiterQuerySet",
+    "Webhook",
 ]

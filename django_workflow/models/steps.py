@@ -100,6 +100,8 @@ class Step(models.Model):
             return f'"{self.name}" is retried{until} after {failure.error_class}: {failure.message}'
         if self.status == types.StepStatus.WAITING and self.kind == types.StepKind.WAIT_FOR_EVENT:
             return f'"{self.name}" is waiting for {self._wanted()}{until}'
+        if self.status == types.StepStatus.WAITING and self.kind == types.StepKind.WAIT_FOR_WEBHOOK:
+            return f'"{self.name}" is waiting for a call of its webhook{until}'
         return f'"{self.name}" is {self.status}{until}'
 
     def _wanted(self) -> str:

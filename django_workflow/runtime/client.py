@@ -27,11 +27,13 @@ from django_workflow.core.exceptions import (
 from django_workflow.core.options import TriggerOptions
 from django_workflow.core.retry import RetryPolicy
 from django_workflow.core.types import RunStatus
+from django_workflow.core.webhooks import WebhookRequest
 from django_workflow.core.workflow import Workflow, registry
-from django_workflow.models import Event, Run
+from django_workflow.models import Event, Run, Webhook
 from django_workflow.runtime.payloads import check_payload
 from django_workflow.runtime.trouble import refuse_open_transaction
 from django_workflow.runtime.waiting import send
+from django_workflow.runtime.webhooks import keep_call
 from django_workflow.runtime.worker import hint
 from django_workflow.store import runs as store
 from django_workflow.store import triggers
@@ -200,6 +202,10 @@ class DjangoRuntime:
         """See `core.workflow.notify()`."""
         self._refuse_other_alias("notify()", "event")
         return send(event_id, data_text, workflow_run_id, keep)
+
+    def call_webhook(self, webhook: Webhook, request: WebhookRequest) -> str:
+        """Keep a call of a webhook; see `runtime.webhooks.keep_call()`."""
+        return keep_call(webhook, request)
 
     # Look up and wait
 

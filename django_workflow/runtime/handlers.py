@@ -18,6 +18,7 @@ from django_workflow.runtime.sleeping import (
 )
 from django_workflow.runtime.step_rows import row_of
 from django_workflow.runtime.waiting import elapse_wait, open_wait, perform_notify
+from django_workflow.runtime.webhooks import perform_create_webhook
 from django_workflow.store.rows import Claim, StepRow
 
 Perform = Callable[[Any, Any, Record | None, tuple[PatchStep, ...]], Record | None]
@@ -57,6 +58,8 @@ HANDLERS: Final[Mapping[str, Handler]] = {
     ),
     StepKind.WAIT_FOR_EVENT: Handler(opened=open_wait, elapse=elapse_wait),
     StepKind.NOTIFY: Handler(perform=perform_notify),
+    StepKind.CREATE_WEBHOOK: Handler(perform=perform_create_webhook),
+    StepKind.WAIT_FOR_WEBHOOK: Handler(opened=open_wait, elapse=elapse_wait),
 }
 
 

@@ -28,7 +28,7 @@ from tests.cases.ledger import ledger
 from tests.crashes import CrashingSandbox, CrashPoint
 
 NOW = datetime(2030, 6, 1, 12, tzinfo=UTC)
-FRAME = frozenset({"bodies", "child", "ledger", "stage"})
+FRAME = frozenset({"bodies", "child", "ledger", "outside", "stage"})
 
 
 def names() -> list[str]:

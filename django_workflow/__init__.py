@@ -5,24 +5,31 @@ from __future__ import annotations
 from django_workflow.core import webhook_verifiers
 from django_workflow.core.anywhere import (
     acancel_runs,
+    adecide_approval,
     aget_run,
     anotify,
     cancel_runs,
+    decide_approval,
     get_run,
     notify,
 )
+from django_workflow.core.approvals import ApprovalResult
 from django_workflow.core.codec import register_dataclass, register_enum, register_type
 from django_workflow.core.context import CurrentStep, current_step
 from django_workflow.core.context_async import AsyncWorkflowContext
 from django_workflow.core.context_sync import WorkflowContext
 from django_workflow.core.events import ArrivedEvent, EventResult, SentEvent
 from django_workflow.core.exceptions import (
+    ApprovalClosedError,
     ArgumentDrift,
     ArgumentDriftError,
     CallError,
     ChildRunError,
     CrashLoopError,
+    DecisionRefusedError,
     DeliveryFencedError,
+    InvalidDecisionError,
+    InvalidEventError,
     InvalidOptionError,
     MisplacedStepError,
     NonDeterminismError,
@@ -54,6 +61,8 @@ from django_workflow.core.workflow import Workflow, workflow
 __version__ = "0.1.0"
 
 __all__ = [
+    "ApprovalClosedError",
+    "ApprovalResult",
     "ArgumentDrift",
     "ArgumentDriftError",
     "ArrivedEvent",
@@ -62,9 +71,12 @@ __all__ = [
     "ChildRunError",
     "CrashLoopError",
     "CurrentStep",
+    "DecisionRefusedError",
     "DeliveryFencedError",
     "EventResult",
     "Failure",
+    "InvalidDecisionError",
+    "InvalidEventError",
     "InvalidOptionError",
     "MisplacedStepError",
     "NonDeterminismError",
@@ -97,10 +109,12 @@ __all__ = [
     "WorkflowError",
     "WorkflowNotFoundError",
     "acancel_runs",
+    "adecide_approval",
     "aget_run",
     "anotify",
     "cancel_runs",
     "current_step",
+    "decide_approval",
     "get_run",
     "notify",
     "register_dataclass",

@@ -50,6 +50,7 @@ class Settings:
     MAX_RESULT_BYTES: int = 10_000_000
     WEBHOOK_MAX_BYTES: int = 1_000_000
     WEBHOOK_CALLS_PER_MINUTE: int = 300
+    APPROVAL_MAILER: str | None = "django_workflow.runtime.approval_mail.send_mail"
     SIGNING_KEYS: tuple[str, ...] = ()
     ISSUER: str = "django_workflow"
 
@@ -160,6 +161,7 @@ _READERS: Mapping[str, Callable[[str, Any], Any]] = {
     "MAX_RESULT_BYTES": _count,
     "WEBHOOK_MAX_BYTES": _count,
     "WEBHOOK_CALLS_PER_MINUTE": _count,
+    "APPROVAL_MAILER": _optional_text,
     "SIGNING_KEYS": _keys,
     "ISSUER": _text,
 }

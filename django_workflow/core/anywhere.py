@@ -68,6 +68,34 @@ def notify(
     return get_runtime().notify(*notify_fields(event_id, event_data, workflow_run_id, keep))
 
 
+def decide_approval(
+    approval: Any, *, approve: bool, by: Any, comment: str = "", data: Any = None
+) -> Any:
+    """Approve or reject what a run waits for, in the caller's transaction; return the approval.
+
+    Args:
+        approval: An ``Approval``, or its primary key.
+        approve: False rejects. The form is asked for at an approval alone.
+        by: A user, or the mail address of an assignee.
+        comment: What the workflow is told besides.
+        data: What the form is filled in with.
+
+    Raises:
+        ApprovalClosedError: it was decided already, its time is over, or its run waits no more.
+        DecisionRefusedError: this user or address may not decide.
+        InvalidDecisionError: the form refuses the data, or raised; the approval stays open.
+        InvalidOptionError: an argument cannot work.
+    """
+    return get_runtime().decide_approval(
+        approval, approve=approve, by=by, comment=comment, data=data
+    )
+
+
+async def adecide_approval(approval: Any, **options: Any) -> Any:
+    """See `decide_approval()`."""
+    return await get_runtime().in_thread(decide_approval, approval, **options)
+
+
 async def anotify(event_id: str, event_data: Any = None, **options: Any) -> Any:
     """See `notify()`."""
     return await get_runtime().in_thread(notify, event_id, event_data, **options)

@@ -7,6 +7,7 @@ from datetime import date, datetime
 from typing import Any, NoReturn, overload
 from uuid import UUID
 
+from django_workflow.core.approvals import ApprovalRequest, ApprovalResult
 from django_workflow.core.arguments import notify_fields
 from django_workflow.core.context import A, AsyncBranch, B, BaseContext, C, PayloadT
 from django_workflow.core.durations import parse_duration, parse_moment
@@ -18,6 +19,7 @@ from django_workflow.core.steps import (
     RunStep,
     SleepStep,
     SleepUntilStep,
+    WaitForApprovalStep,
     WaitForEventStep,
     WaitForWebhookStep,
 )
@@ -114,6 +116,26 @@ class AsyncWorkflowContext(BaseContext[PayloadT]):
         wanted = Wanted.of(found.event_id, timeout, None, None)
         return WebhookResult.from_record(
             await self._pass.meet(WaitForWebhookStep, name, self._options, (wanted,))
+        )
+
+    async def wait_for_approval(
+        self,
+        name: str,
+        *,
+        form: Any = None,
+        permission: str | None = None,
+        assignees: Any = None,
+        timeout: Any = "7d",
+        reminders: Any = None,
+        title: str | None = None,
+        description: str | None = None,
+    ) -> ApprovalResult:
+        """See `WorkflowContext.wait_for_approval()`."""
+        request = ApprovalRequest.of(
+            name, form, permission, assignees, timeout, reminders, title, description
+        )
+        return ApprovalResult.from_record(
+            await self._pass.meet(WaitForApprovalStep, name, self._options, (request,))
         )
 
     @overload

@@ -7,6 +7,7 @@ from datetime import date, datetime
 from typing import Any, NoReturn, overload
 from uuid import UUID
 
+from django_workflow.core.approvals import ApprovalRequest, ApprovalResult
 from django_workflow.core.arguments import notify_fields
 from django_workflow.core.context import A, B, BaseContext, C, PayloadT
 from django_workflow.core.durations import parse_duration, parse_moment
@@ -18,6 +19,7 @@ from django_workflow.core.steps import (
     RunStep,
     SleepStep,
     SleepUntilStep,
+    WaitForApprovalStep,
     WaitForEventStep,
     WaitForWebhookStep,
 )
@@ -168,6 +170,43 @@ class WorkflowContext(BaseContext[PayloadT]):
         wanted = Wanted.of(found.event_id, timeout, None, None)
         return WebhookResult.from_record(
             self._pass.meet(WaitForWebhookStep, name, self._options, (wanted,))
+        )
+
+    def wait_for_approval(
+        self,
+        name: str,
+        *,
+        form: Any = None,
+        permission: str | None = None,
+        assignees: Any = None,
+        timeout: Any = "7d",
+        reminders: Any = None,
+        title: str | None = None,
+        description: str | None = None,
+    ) -> ApprovalResult:
+        """Wait until somebody has approved or rejected, or the timeout is over; costs nothing meanwhile.
+
+        Decided in the admin, by the link in a mail, or with `decide_approval()`. A rejection and a timeout are results
+        (``.approved`` is False), not errors.
+
+        Args:
+            name: The step's name.
+            form: A Django form class that is filled in to approve; its cleaned data are ``.data``.
+            permission: Who may decide: users with this permission, as ``"app_label.codename"``.
+            assignees: Who else: users, groups, ``"user:NAME"``, ``"group:NAME"``, mail addresses. They are written to.
+            timeout: How long to wait.
+            reminders: When to write again: one duration is how far apart, a list of them how long after the request.
+            title: What it is called; default the step's name.
+            description: What the decision is about.
+
+        Raises:
+            InvalidOptionError: an argument cannot work.
+        """
+        request = ApprovalRequest.of(
+            name, form, permission, assignees, timeout, reminders, title, description
+        )
+        return ApprovalResult.from_record(
+            self._pass.meet(WaitForApprovalStep, name, self._options, (request,))
         )
 
     @overload

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, ClassVar
 
+from django_workflow.core.approvals import ApprovalRequest
 from django_workflow.core.durations import parse_duration
 from django_workflow.core.events import Wanted
 from django_workflow.core.exceptions import InvalidOptionError
@@ -218,6 +219,20 @@ class WaitForWebhookStep(WaitForEventStep):
     """``ctx.wait_for_webhook``: nothing happens until the webhook is called, or the time is over."""
 
     kind: ClassVar[StepKind] = StepKind.WAIT_FOR_WEBHOOK
+
+
+@dataclass(frozen=True, slots=True)
+class WaitForApprovalStep(Step):
+    """``ctx.wait_for_approval``: nothing happens until somebody has decided, or the time is over."""
+
+    request: ApprovalRequest
+
+    kind: ClassVar[StepKind] = StepKind.WAIT_FOR_APPROVAL
+    compares: ClassVar[bool] = True
+
+    def arguments(self) -> dict[str, JSONValue]:
+        """Return what is asked, and of whom."""
+        return self.request.arguments()
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ here writes: ``store`` is the only writer, and every verb of a handle goes throu
 
 from __future__ import annotations
 
+from django_workflow.models.approvals import Approval, ApprovalAssignee, ApprovalQuerySet
 from django_workflow.models.deliveries import Delivery, DeliveryQuerySet, Sweep
 from django_workflow.models.events import Event, EventQuerySet, Waiter, WaiterQuerySet
 from django_workflow.models.runs import Run, RunLabel, RunQuerySet
@@ -14,6 +15,9 @@ from django_workflow.models.steps import Attempt, Step
 from django_workflow.models.webhooks import Webhook
 
 __all__ = [
+    "Approval",
+    "ApprovalAssignee",
+    "ApprovalQuerySet",
     "Attempt",
     "Delivery",
     "DeliveryQuerySet",

@@ -29,7 +29,8 @@ from django_workflow.core.retry import RetryPolicy
 from django_workflow.core.types import RunStatus
 from django_workflow.core.webhooks import WebhookRequest
 from django_workflow.core.workflow import Workflow, registry
-from django_workflow.models import Event, Run, Webhook
+from django_workflow.models import Approval, Event, Run, Webhook
+from django_workflow.runtime.approvals import decide
 from django_workflow.runtime.payloads import check_payload
 from django_workflow.runtime.trouble import refuse_open_transaction
 from django_workflow.runtime.waiting import send
@@ -206,6 +207,11 @@ class DjangoRuntime:
     def call_webhook(self, webhook: Webhook, request: WebhookRequest) -> str:
         """Keep a call of a webhook; see `runtime.webhooks.keep_call()`."""
         return keep_call(webhook, request)
+
+    def decide_approval(self, approval: Approval | int, **decision: Any) -> Approval:
+        """See `core.anywhere.decide_approval()`."""
+        self._refuse_other_alias("decide_approval()", "decision")
+        return decide(approval, **decision)
 
     # Look up and wait
 

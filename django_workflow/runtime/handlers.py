@@ -9,6 +9,7 @@ from typing import Any, Final
 from django_workflow.core.journal import Record
 from django_workflow.core.steps import PatchStep, Step
 from django_workflow.core.types import StepKind, StepStatus
+from django_workflow.runtime.approvals import elapse_approval, open_approval
 from django_workflow.runtime.sleeping import (
     elapse_sleep,
     open_sleep,
@@ -59,6 +60,7 @@ HANDLERS: Final[Mapping[str, Handler]] = {
     StepKind.WAIT_FOR_EVENT: Handler(opened=open_wait, elapse=elapse_wait),
     StepKind.NOTIFY: Handler(perform=perform_notify),
     StepKind.CREATE_WEBHOOK: Handler(perform=perform_create_webhook),
+    StepKind.WAIT_FOR_APPROVAL: Handler(opened=open_approval, elapse=elapse_approval),
     StepKind.WAIT_FOR_WEBHOOK: Handler(opened=open_wait, elapse=elapse_wait),
 }
 

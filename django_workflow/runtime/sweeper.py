@@ -1,6 +1,6 @@
 """The sweep: what makes hints unnecessary. Looks for due rows and tells workers, at most once a second in all.
 
-It also brings events and waits together whose processes died before they could.
+It also brings events and waits together whose processes died before they could, and sends mails about approvals.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 
 from django_workflow.conf import settings
 from django_workflow.models import Delivery, Run, Sweep
+from django_workflow.runtime.approval_mail import send_due, send_due_apart
 from django_workflow.runtime.waiting import delete_expired, match_untried
 from django_workflow.runtime.worker import hint, worker_name
 from django_workflow.store import claims
@@ -35,6 +36,10 @@ def sweep(*, force: bool = False, interval: timedelta | None = None) -> int:
     wake_workers(due)
     match_untried()
     delete_expired()
+    if force:
+        send_due()
+    else:
+        send_due_apart()
     return due
 
 

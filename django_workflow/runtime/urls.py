@@ -25,6 +25,7 @@ from django_workflow.core.workflow import Workflow
 
 DOOR = "django_workflow:workflow"
 WEBHOOK = "django_workflow:webhook"
+APPROVAL = "django_workflow:approval"
 
 
 def url_of(workflow: Workflow[Any, Any]) -> str:

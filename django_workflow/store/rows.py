@@ -82,6 +82,17 @@ class Awaited(NamedTuple):
     lookback: timedelta | None = None
 
 
+class NewApproval(NamedTuple):
+    """What a step asks people for."""
+
+    title: str
+    description: str
+    form: str
+    permission: str
+    assignees: tuple[tuple[str, str], ...]
+    reminders_text: str
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StepRow:
     """A step to be written. Times are given as durations: the database's clock says when."""
@@ -105,6 +116,8 @@ class StepRow:
     registered: bool = False
     #: The waiters that are written with the step.
     awaits: Awaited | None = None
+    #: The approval that is written with the step.
+    asks: NewApproval | None = None
 
 
 def moment_of(value: Any) -> datetime | None:

@@ -16,7 +16,8 @@ from django_workflow.conf import settings
 from django_workflow.core.durations import parse_duration, parse_moment
 from django_workflow.core.exceptions import InvalidOptionError, RunNotFinishedError, WorkflowError
 from django_workflow.core.types import StepKind
-from django_workflow.models import Delivery, Event, Run, Step
+from django_workflow.models import Approval, Delivery, Event, Run, Step
+from django_workflow.runtime.approval_mail import send_due
 from django_workflow.runtime.executor import End, enter
 from django_workflow.runtime.journals import journals
 from django_workflow.runtime.performer import Allowance
@@ -33,6 +34,7 @@ from django_workflow.testing.hooks import (
     own_commit_hooks,
     virtual_keeper,
 )
+from django_workflow.testing.outside import FromOutside
 
 #: More passes than this at one moment, and a run is taken for one that never comes to rest.
 MOST_PASSES = 10_000
@@ -42,7 +44,7 @@ class RestlessRunError(WorkflowError):
     """Raised when runs go on and on without the clock being moved."""
 
 
-class WorkflowSandbox:
+class WorkflowSandbox(FromOutside):
     """Drives runs in-process: no broker, no worker, no waiting.
 
     Inside ``with`` (or ``async with``), every verb is followed by `settle()`: ``trigger()`` returns when the run waits
@@ -133,8 +135,11 @@ class WorkflowSandbox:
 
     def _next_due(self) -> datetime | None:
         found = self._deliveries().filter(due_at__gt=self._now).aggregate(Min("due_at"))
-        moment: datetime | None = found["due_at__min"]
-        return moment
+        mails = Approval.objects.using(settings().DATABASE).filter(
+            run_id__in=self.run_ids, next_mail_at__gt=self._now
+        )
+        found |= mails.aggregate(Min("next_mail_at"))
+        return min((moment for moment in found.values() if moment is not None), default=None)
 
     def _deliveries(self) -> Any:
         return Delivery.objects.using(settings().DATABASE).filter(run_id__in=self.run_ids)
@@ -161,7 +166,7 @@ class WorkflowSandbox:
                 last = claim.run
                 break
             else:
-                if not match_untried():
+                if not match_untried() and not send_due(self.run_ids):
                     return
         raise RestlessRunError(
             f"After {MOST_PASSES} passes there is still something due in the sandbox, last for run {last.id} of "

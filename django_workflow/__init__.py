@@ -7,10 +7,12 @@ from django_workflow.core.anywhere import (
     acancel_runs,
     adecide_approval,
     aget_run,
+    aget_waiters,
     anotify,
     cancel_runs,
     decide_approval,
     get_run,
+    get_waiters,
     notify,
 )
 from django_workflow.core.approvals import ApprovalResult
@@ -18,7 +20,7 @@ from django_workflow.core.codec import register_dataclass, register_enum, regist
 from django_workflow.core.context import CurrentStep, current_step
 from django_workflow.core.context_async import AsyncWorkflowContext
 from django_workflow.core.context_sync import WorkflowContext
-from django_workflow.core.events import ArrivedEvent, EventResult, SentEvent
+from django_workflow.core.events import ArrivedEvent, EventResult, EventWaiter, SentEvent
 from django_workflow.core.exceptions import (
     ApprovalClosedError,
     ArgumentDrift,
@@ -74,6 +76,7 @@ __all__ = [
     "DecisionRefusedError",
     "DeliveryFencedError",
     "EventResult",
+    "EventWaiter",
     "Failure",
     "InvalidDecisionError",
     "InvalidEventError",
@@ -111,11 +114,13 @@ __all__ = [
     "acancel_runs",
     "adecide_approval",
     "aget_run",
+    "aget_waiters",
     "anotify",
     "cancel_runs",
     "current_step",
     "decide_approval",
     "get_run",
+    "get_waiters",
     "notify",
     "register_dataclass",
     "register_enum",

@@ -73,9 +73,10 @@ class AsyncWorkflowContext(BaseContext[PayloadT]):
         *,
         count: int | None = None,
         lookback: Any = None,
+        schema: Any = None,
     ) -> EventResult:
         """See `WorkflowContext.wait_for_event()`."""
-        wanted = Wanted.of(event_id, timeout, count, lookback)
+        wanted = Wanted.of(event_id, timeout, count, lookback, schema)
         return EventResult.from_record(
             await self._pass.meet(WaitForEventStep, name, self._options, (wanted,))
         )

@@ -87,6 +87,7 @@ class WorkflowContext(BaseContext[PayloadT]):
         *,
         count: int | None = None,
         lookback: Any = None,
+        schema: Any = None,
     ) -> EventResult:
         """Wait until an event was sent with `notify()`, or the timeout is over; costs nothing meanwhile.
 
@@ -99,11 +100,13 @@ class WorkflowContext(BaseContext[PayloadT]):
             timeout: How long to wait.
             count: How many of several events are enough.
             lookback: How long ago a kept event may have been sent; default: as long as it is kept.
+            schema: What the data have to fit: a form or serializer class, or a callable that returns the cleaned data or
+                raises ValueError; importable, as it is asked where the event is sent. Data that do not fit end no wait.
 
         Raises:
             InvalidOptionError: an argument cannot work.
         """
-        wanted = Wanted.of(event_id, timeout, count, lookback)
+        wanted = Wanted.of(event_id, timeout, count, lookback, schema)
         return EventResult.from_record(
             self._pass.meet(WaitForEventStep, name, self._options, (wanted,))
         )

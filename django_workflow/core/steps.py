@@ -174,6 +174,8 @@ class WaitForEventStep(Step):
         }
         if wanted.lookback is not None:
             arguments["lookback"] = wanted.lookback.total_seconds()
+        if wanted.schema:
+            arguments["schema"] = wanted.schema
         return arguments
 
 

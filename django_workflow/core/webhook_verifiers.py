@@ -91,12 +91,12 @@ class Signature:
     ) -> tuple[list[str], str | None, bytes]:
         if self.scheme == "stripe":
             parts = [part.strip().partition("=") for part in given.split(",")]
-            signed_at = next((value for name, _, value in parts if name == "t"), "")
+            stamp = next((value for name, _, value in parts if name == "t"), "")
             signatures = [value for name, _, value in parts if name == "v1"]
-            return signatures, signed_at, signed_at.encode("utf-8", "replace") + b"." + body
+            return signatures, stamp, stamp.encode("utf-8", "replace") + b"." + body
         if self.scheme == "slack":
-            signed_at = headers.get("X-Slack-Request-Timestamp", "")
-            signed = b"v0:" + signed_at.encode("utf-8", "replace") + b":" + body
+            signed_at: str | None = headers.get("X-Slack-Request-Timestamp", "")
+            signed = b"v0:" + (signed_at or "").encode("utf-8", "replace") + b":" + body
         else:
             signed_at, signed = None, body
         if not given.startswith(self.prefix):

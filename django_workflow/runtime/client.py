@@ -17,6 +17,7 @@ from django.utils import timezone
 from django_workflow.conf import settings
 from django_workflow.core.codec import codec
 from django_workflow.core.durations import parse_duration
+from django_workflow.core.events import EventWaiter
 from django_workflow.core.exceptions import (
     InvalidOptionError,
     RunExistsError,
@@ -33,7 +34,7 @@ from django_workflow.models import Approval, Event, Run, Webhook
 from django_workflow.runtime.approvals import decide
 from django_workflow.runtime.payloads import check_payload
 from django_workflow.runtime.trouble import refuse_open_transaction
-from django_workflow.runtime.waiting import send
+from django_workflow.runtime.waiting import send, waiters_for
 from django_workflow.runtime.webhooks import keep_call
 from django_workflow.runtime.worker import hint
 from django_workflow.store import runs as store
@@ -203,6 +204,10 @@ class DjangoRuntime:
         """See `core.workflow.notify()`."""
         self._refuse_other_alias("notify()", "event")
         return send(event_id, data_text, workflow_run_id, keep)
+
+    def get_waiters(self, event_id: str) -> list[EventWaiter]:
+        """See `core.anywhere.get_waiters()`."""
+        return waiters_for(event_id)
 
     def call_webhook(self, webhook: Webhook, request: WebhookRequest) -> str:
         """Keep a call of a webhook; see `runtime.webhooks.keep_call()`."""

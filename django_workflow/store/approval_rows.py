@@ -22,6 +22,7 @@ def _insert(run_id: str, row: StepRow) -> None:
     if Approval.objects.using(alias).filter(run_id=run_id, step_key=row.key).exists():
         return
     step = Step.objects.using(alias).get(run_id=run_id, key=row.key)
+    assert step.wake_at is not None  # noqa: S101  every approval has a timeout
     approval = Approval.objects.using(alias).create(
         run_id=run_id,
         step_key=row.key,

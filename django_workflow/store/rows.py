@@ -80,6 +80,7 @@ class Awaited(NamedTuple):
     event_ids: tuple[str, ...]
     needed: int
     lookback: timedelta | None = None
+    schema: str = ""
 
 
 class NewApproval(NamedTuple):

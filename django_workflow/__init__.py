@@ -2,29 +2,39 @@
 
 from __future__ import annotations
 
+from django_workflow.core import webhook_verifiers
 from django_workflow.core.anywhere import (
     acancel_runs,
+    adecide_approval,
     aget_run,
     aget_schedule,
+    aget_waiters,
     anotify,
     cancel_runs,
+    decide_approval,
     get_run,
     get_schedule,
+    get_waiters,
     notify,
 )
+from django_workflow.core.approvals import ApprovalResult
 from django_workflow.core.codec import register_dataclass, register_enum, register_type
 from django_workflow.core.context import CurrentStep, current_step
 from django_workflow.core.context_async import AsyncWorkflowContext
 from django_workflow.core.context_sync import WorkflowContext
 from django_workflow.core.crons import Cron
-from django_workflow.core.events import ArrivedEvent, EventResult, SentEvent
+from django_workflow.core.events import ArrivedEvent, EventResult, EventWaiter, SentEvent
 from django_workflow.core.exceptions import (
+    ApprovalClosedError,
     ArgumentDrift,
     ArgumentDriftError,
     CallError,
     ChildRunError,
     CrashLoopError,
+    DecisionRefusedError,
     DeliveryFencedError,
+    InvalidDecisionError,
+    InvalidEventError,
     InvalidOptionError,
     MisplacedStepError,
     NonDeterminismError,
@@ -54,11 +64,14 @@ from django_workflow.core.middleware import Middleware, RunInfo, StepInfo
 from django_workflow.core.retry import RetryPolicy
 from django_workflow.core.telling import Progress
 from django_workflow.core.types import Failure, RunStatus, StepStatus
+from django_workflow.core.webhooks import Webhook, WebhookRequest, WebhookResult
 from django_workflow.core.workflow import Workflow, workflow
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "ApprovalClosedError",
+    "ApprovalResult",
     "ArgumentDrift",
     "ArgumentDriftError",
     "ArrivedEvent",
@@ -68,9 +81,13 @@ __all__ = [
     "CrashLoopError",
     "Cron",
     "CurrentStep",
+    "DecisionRefusedError",
     "DeliveryFencedError",
     "EventResult",
+    "EventWaiter",
     "Failure",
+    "InvalidDecisionError",
+    "InvalidEventError",
     "InvalidOptionError",
     "Middleware",
     "MisplacedStepError",
@@ -101,21 +118,29 @@ __all__ = [
     "TooManyStepsError",
     "TransactionOpenError",
     "UndecodableValueError",
+    "Webhook",
+    "WebhookRequest",
+    "WebhookResult",
     "Workflow",
     "WorkflowContext",
     "WorkflowError",
     "WorkflowNotFoundError",
     "acancel_runs",
+    "adecide_approval",
     "aget_run",
     "aget_schedule",
+    "aget_waiters",
     "anotify",
     "cancel_runs",
     "current_step",
+    "decide_approval",
     "get_run",
     "get_schedule",
+    "get_waiters",
     "notify",
     "register_dataclass",
     "register_enum",
     "register_type",
+    "webhook_verifiers",
     "workflow",
 ]

@@ -54,6 +54,9 @@ class Settings:
     MAX_RESULT_BYTES: int = 10_000_000
     STEPS_WARNING: int | None = 5_000
     MAX_STEPS: int | None = 50_000
+    WEBHOOK_MAX_BYTES: int = 1_000_000
+    WEBHOOK_CALLS_PER_MINUTE: int = 300
+    APPROVAL_MAILER: str | None = "django_workflow.runtime.approval_mail.send_mail"
     SIGNING_KEYS: tuple[str, ...] = ()
     ISSUER: str = "django_workflow"
     MIDDLEWARE: tuple[str, ...] = ()
@@ -189,6 +192,9 @@ _READERS: Mapping[str, Callable[[str, Any], Any]] = {
     "MAX_RESULT_BYTES": _count,
     "STEPS_WARNING": _optional_count,
     "MAX_STEPS": _optional_count,
+    "WEBHOOK_MAX_BYTES": _count,
+    "WEBHOOK_CALLS_PER_MINUTE": _count,
+    "APPROVAL_MAILER": _optional_text,
     "SIGNING_KEYS": _keys,
     "ISSUER": _text,
     "MIDDLEWARE": _paths,

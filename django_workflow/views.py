@@ -109,7 +109,7 @@ def answer(workflow: Workflow[Any, Any], request: HttpRequest) -> HttpResponse:
 
 
 def _carry(workflow: Workflow[Any, Any], request: HttpRequest, signature: str) -> HttpResponse:
-    body = _read_body(request, MAX_DELIVERY_BYTES)
+    body = read_body(request, MAX_DELIVERY_BYTES)
     try:
         ticket = read_delivery(workflow.name, signature, body)
     except SignatureError as error:
@@ -131,12 +131,12 @@ def _trigger(workflow: Workflow[Any, Any], request: HttpRequest) -> HttpResponse
     custom = workflow.options.trigger_permission
     if custom is None:
         _refuse_anonymous(request)
-    _read_body(request, settings().MAX_PAYLOAD_BYTES)
+    read_body(request, settings().MAX_PAYLOAD_BYTES)
     if custom is None or django_settings.SESSION_COOKIE_NAME in request.COOKIES:
         _check_csrf(request)
     try:
         is_allowed = (
-            request.user.has_perm(PERMISSION) if custom is None else _resolved(custom(request))
+            request.user.has_perm(PERMISSION) if custom is None else resolved(custom(request))
         )
         if not is_allowed:
             raise PermissionDenied
@@ -160,7 +160,7 @@ def _refuse_anonymous(request: HttpRequest) -> None:
         )
 
 
-def _resolved(value: Any) -> Any:
+def resolved(value: Any) -> Any:
     """Return the value, awaited if it is to be: on the server's own event loop, where there is one."""
     return async_to_sync(_awaited)(value) if inspect.isawaitable(value) else value
 
@@ -184,7 +184,7 @@ def _check_csrf(request: HttpRequest) -> None:
     check.process_view(request, _nothing, (), {})
 
 
-def _read_body(request: HttpRequest, limit: int) -> bytes:
+def read_body(request: HttpRequest, limit: int) -> bytes:
     """Read the body, and no more than the limit, which takes the place of DATA_UPLOAD_MAX_MEMORY_SIZE."""
     announced = request.META.get("CONTENT_LENGTH") or ""
     length = int(announced) if announced.isdecimal() else 0
@@ -218,7 +218,7 @@ def _too_large(limit: int) -> RefusedError:
 def _payload(workflow: Workflow[Any, Any], request: HttpRequest) -> Any:
     parse = workflow.options.payload_parser or _parse_json
     try:
-        return _resolved(parse(request))
+        return resolved(parse(request))
     except KeyError as error:
         raise RefusedError(
             HTTPStatus.BAD_REQUEST, f"The payload lacks {error}.", path="payload"

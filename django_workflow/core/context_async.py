@@ -7,19 +7,29 @@ from datetime import date, datetime
 from typing import Any, NoReturn, overload
 from uuid import UUID
 
+from django_workflow.core.approvals import ApprovalRequest, ApprovalResult
 from django_workflow.core.arguments import notify_fields
 from django_workflow.core.context import A, AsyncBranch, B, BaseContext, C, PayloadT
 from django_workflow.core.durations import parse_duration, parse_moment
 from django_workflow.core.events import EventResult, SentEvent, Wanted
 from django_workflow.core.steps import (
     AtomicStep,
+    CreateWebhookStep,
     NotifyStep,
     RunStep,
     SleepStep,
     SleepUntilStep,
+    WaitForApprovalStep,
     WaitForEventStep,
+    WaitForWebhookStep,
 )
 from django_workflow.core.types import P, T
+from django_workflow.core.webhooks import (
+    Webhook,
+    WebhookOptions,
+    WebhookResult,
+    check_webhook,
+)
 
 
 class AsyncWorkflowContext(BaseContext[PayloadT]):
@@ -63,9 +73,10 @@ class AsyncWorkflowContext(BaseContext[PayloadT]):
         *,
         count: int | None = None,
         lookback: Any = None,
+        schema: Any = None,
     ) -> EventResult:
         """See `WorkflowContext.wait_for_event()`."""
-        wanted = Wanted.of(event_id, timeout, count, lookback)
+        wanted = Wanted.of(event_id, timeout, count, lookback, schema)
         return EventResult.from_record(
             await self._pass.meet(WaitForEventStep, name, self._options, (wanted,))
         )
@@ -81,6 +92,52 @@ class AsyncWorkflowContext(BaseContext[PayloadT]):
         """See `WorkflowContext.notify()`."""
         fields = notify_fields(event_id, event_data, workflow_run_id, keep)
         return SentEvent.from_record(await self._pass.meet(NotifyStep, name, self._options, fields))
+
+    async def create_webhook(
+        self,
+        name: str,
+        *,
+        verifier: Any = None,
+        single_use: bool = False,
+        expires: Any = None,
+        max_bytes: int | None = None,
+        response: Any = None,
+    ) -> Webhook:
+        """See `WorkflowContext.create_webhook()`."""
+        wanted = WebhookOptions.of(verifier, single_use, expires, max_bytes, response)
+        return Webhook.from_record(
+            await self._pass.meet(CreateWebhookStep, name, self._options, (wanted,))
+        )
+
+    async def wait_for_webhook(
+        self, name: str, webhook: Webhook, timeout: Any = "7d"
+    ) -> WebhookResult:
+        """See `WorkflowContext.wait_for_webhook()`."""
+        found = check_webhook(webhook, self.workflow_run_id)
+        wanted = Wanted.of(found.event_id, timeout, None, None)
+        return WebhookResult.from_record(
+            await self._pass.meet(WaitForWebhookStep, name, self._options, (wanted,))
+        )
+
+    async def wait_for_approval(
+        self,
+        name: str,
+        *,
+        form: Any = None,
+        permission: str | None = None,
+        assignees: Any = None,
+        timeout: Any = "7d",
+        reminders: Any = None,
+        title: str | None = None,
+        description: str | None = None,
+    ) -> ApprovalResult:
+        """See `WorkflowContext.wait_for_approval()`."""
+        request = ApprovalRequest.of(
+            name, form, permission, assignees, timeout, reminders, title, description
+        )
+        return ApprovalResult.from_record(
+            await self._pass.meet(WaitForApprovalStep, name, self._options, (request,))
+        )
 
     @overload
     async def parallel(self, a: AsyncBranch[A], b: AsyncBranch[B], /) -> tuple[A, B]: ...

@@ -7,19 +7,29 @@ from datetime import date, datetime
 from typing import Any, NoReturn, overload
 from uuid import UUID
 
+from django_workflow.core.approvals import ApprovalRequest, ApprovalResult
 from django_workflow.core.arguments import notify_fields
 from django_workflow.core.context import A, B, BaseContext, C, PayloadT
 from django_workflow.core.durations import parse_duration, parse_moment
 from django_workflow.core.events import EventResult, SentEvent, Wanted
 from django_workflow.core.steps import (
     AtomicStep,
+    CreateWebhookStep,
     NotifyStep,
     RunStep,
     SleepStep,
     SleepUntilStep,
+    WaitForApprovalStep,
     WaitForEventStep,
+    WaitForWebhookStep,
 )
 from django_workflow.core.types import P, T
+from django_workflow.core.webhooks import (
+    Webhook,
+    WebhookOptions,
+    WebhookResult,
+    check_webhook,
+)
 
 
 class WorkflowContext(BaseContext[PayloadT]):
@@ -77,6 +87,7 @@ class WorkflowContext(BaseContext[PayloadT]):
         *,
         count: int | None = None,
         lookback: Any = None,
+        schema: Any = None,
     ) -> EventResult:
         """Wait until an event was sent with `notify()`, or the timeout is over; costs nothing meanwhile.
 
@@ -89,11 +100,13 @@ class WorkflowContext(BaseContext[PayloadT]):
             timeout: How long to wait.
             count: How many of several events are enough.
             lookback: How long ago a kept event may have been sent; default: as long as it is kept.
+            schema: What the data have to fit: a form or serializer class, or a callable that returns the cleaned data or
+                raises ValueError; importable, as it is asked where the event is sent. Data that do not fit end no wait.
 
         Raises:
             InvalidOptionError: an argument cannot work.
         """
-        wanted = Wanted.of(event_id, timeout, count, lookback)
+        wanted = Wanted.of(event_id, timeout, count, lookback, schema)
         return EventResult.from_record(
             self._pass.meet(WaitForEventStep, name, self._options, (wanted,))
         )
@@ -115,6 +128,89 @@ class WorkflowContext(BaseContext[PayloadT]):
         """
         fields = notify_fields(event_id, event_data, workflow_run_id, keep)
         return SentEvent.from_record(self._pass.meet(NotifyStep, name, self._options, fields))
+
+    def create_webhook(
+        self,
+        name: str,
+        *,
+        verifier: Any = None,
+        single_use: bool = False,
+        expires: Any = None,
+        max_bytes: int | None = None,
+        response: Any = None,
+    ) -> Webhook:
+        """Make a URL of this run's own; each of its calls is kept for a `wait_for_webhook()`, in order.
+
+        It ends with the run. Whoever knows the URL may call it, so let a ``verifier`` check who does.
+
+        Args:
+            name: The step's name.
+            verifier: One of ``webhook_verifiers``, or an importable callable ``(request) -> bool``.
+            single_use: Whether it takes one call only.
+            expires: For how long, or until when, it takes calls.
+            max_bytes: The longest body; default ``WORKFLOW["WEBHOOK_MAX_BYTES"]``.
+            response: What callers are answered: JSON, or an importable callable ``(request)`` that returns it.
+
+        Raises:
+            InvalidOptionError: an argument cannot work.
+            StepError: no URL is known: ``WORKFLOW["BASE_URL"]`` or the urlconf's include is missing.
+        """
+        wanted = WebhookOptions.of(verifier, single_use, expires, max_bytes, response)
+        return Webhook.from_record(
+            self._pass.meet(CreateWebhookStep, name, self._options, (wanted,))
+        )
+
+    def wait_for_webhook(self, name: str, webhook: Webhook, timeout: Any = "7d") -> WebhookResult:
+        """Wait until the webhook is called, or the timeout is over; costs nothing meanwhile.
+
+        A call that came earlier counts, the oldest first; wait again for the next. A timeout is a result
+        (``.timed_out``), not an error.
+
+        Raises:
+            InvalidOptionError: an argument cannot work, or the webhook is another run's.
+        """
+        found = check_webhook(webhook, self.workflow_run_id)
+        wanted = Wanted.of(found.event_id, timeout, None, None)
+        return WebhookResult.from_record(
+            self._pass.meet(WaitForWebhookStep, name, self._options, (wanted,))
+        )
+
+    def wait_for_approval(
+        self,
+        name: str,
+        *,
+        form: Any = None,
+        permission: str | None = None,
+        assignees: Any = None,
+        timeout: Any = "7d",
+        reminders: Any = None,
+        title: str | None = None,
+        description: str | None = None,
+    ) -> ApprovalResult:
+        """Wait until somebody has approved or rejected, or the timeout is over; costs nothing meanwhile.
+
+        Decided in the admin, by the link in a mail, or with `decide_approval()`. A rejection and a timeout are results
+        (``.approved`` is False), not errors.
+
+        Args:
+            name: The step's name.
+            form: A Django form class that is filled in to approve; its cleaned data are ``.data``.
+            permission: Who may decide: users with this permission, as ``"app_label.codename"``.
+            assignees: Who else: users, groups, ``"user:NAME"``, ``"group:NAME"``, mail addresses. They are written to.
+            timeout: How long to wait.
+            reminders: When to write again: one duration is how far apart, a list of them how long after the request.
+            title: What it is called; default the step's name.
+            description: What the decision is about.
+
+        Raises:
+            InvalidOptionError: an argument cannot work.
+        """
+        request = ApprovalRequest.of(
+            name, form, permission, assignees, timeout, reminders, title, description
+        )
+        return ApprovalResult.from_record(
+            self._pass.meet(WaitForApprovalStep, name, self._options, (request,))
+        )
 
     @overload
     def parallel(self, a: Callable[[], A], b: Callable[[], B], /) -> tuple[A, B]: ...

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 from django_workflow.core.durations import parse_duration
 from django_workflow.core.exceptions import InvalidOptionError
+from django_workflow.core.importable import dotted_path
 
 EVENT_ID_LENGTH: Final = 255
 
@@ -71,6 +72,18 @@ class SentEvent:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class EventWaiter:
+    """One step that waits for an event."""
+
+    run: Any
+    #: The step's name, and its place in the run.
+    step: str
+    step_key: str
+    since: datetime
+    until: datetime | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Wanted:
     """What a wait asks for: ``count`` of these events, each once."""
 
@@ -78,10 +91,17 @@ class Wanted:
     count: int
     timeout: timedelta
     lookback: timedelta | None = None
+    #: The dotted path of what the data have to fit, or empty.
+    schema: str = ""
 
     @classmethod
     def of(
-        cls, event_id: str | Iterable[str], timeout: Any, count: int | None, lookback: Any
+        cls,
+        event_id: str | Iterable[str],
+        timeout: Any,
+        count: int | None,
+        lookback: Any,
+        schema: Any = None,
     ) -> Wanted:
         """Check what a user asked for.
 
@@ -106,7 +126,13 @@ class Wanted:
         if not limit:
             raise InvalidOptionError("The timeout of a wait must be longer than zero.")
         age = None if lookback is None else parse_duration(lookback)
-        return cls(event_ids=ids, count=wanted, timeout=limit, lookback=age)
+        return cls(
+            event_ids=ids,
+            count=wanted,
+            timeout=limit,
+            lookback=age,
+            schema="" if schema is None else dotted_path(schema, "schema"),
+        )
 
 
 def check_event_id(event_id: Any) -> str:

@@ -23,6 +23,10 @@ WorkflowError
 ├── PayloadTooLargeError       .size, .limit
 ├── UndecodableValueError      a stored value names an unregistered type; .type_name, .path
 ├── TransactionOpenError       a pass or a wait inside an open transaction
+├── ApprovalClosedError        decided already, out of time, or its run waits no more; .decision
+├── DecisionRefusedError       this user may not decide
+├── InvalidDecisionError       (ValueError) what was given with a decision does not fit; .errors
+├── InvalidEventError          (ValueError) the data of an event fit none of those who wait; .reasons
 ├── DeliveryFencedError        the delivery's token is no longer the current one
 ├── CrashLoopError             the process died again and again in one step; .step
 ├── TooManyStepsError          the run has more steps than are allowed; .limit
@@ -36,6 +40,7 @@ _Interrupt (BaseException)     private: SuspendInterrupt, CancelInterrupt, Conti
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
@@ -254,6 +259,34 @@ class UndecodableValueError(WorkflowError):
 
 class TransactionOpenError(WorkflowError):
     """Raised when a pass or a wait is entered inside an open transaction."""
+
+
+class ApprovalClosedError(WorkflowError):
+    """Raised when an approval can no longer be decided; ``decision`` is what was decided, or empty."""
+
+    def __init__(self, message: str, *, decision: str = "") -> None:
+        super().__init__(message)
+        self.decision = decision
+
+
+class DecisionRefusedError(WorkflowError):
+    """Raised when somebody decides who may not."""
+
+
+class InvalidDecisionError(ValueError, WorkflowError):
+    """Raised when the form of an approval refuses what was given; ``errors`` holds texts by field."""
+
+    def __init__(self, message: str, *, errors: Mapping[str, list[str]] | None = None) -> None:
+        super().__init__(message)
+        self.errors = dict(errors or {})
+
+
+class InvalidEventError(ValueError, WorkflowError):
+    """Raised when everybody who waits for an event refuses its data; ``reasons`` tell why."""
+
+    def __init__(self, message: str, *, reasons: list[str]) -> None:
+        super().__init__(message)
+        self.reasons = reasons
 
 
 class DeliveryFencedError(WorkflowError):

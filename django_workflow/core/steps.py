@@ -12,12 +12,14 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, ClassVar
 
+from django_workflow.core.approvals import ApprovalRequest
 from django_workflow.core.durations import parse_duration
 from django_workflow.core.events import Wanted
 from django_workflow.core.exceptions import InvalidOptionError
 from django_workflow.core.expressions import DelayExpression
 from django_workflow.core.retry import RetryOn, RetryPolicy, checked_retry_on, parse_retry_delay
 from django_workflow.core.types import JSONValue, StepKind
+from django_workflow.core.webhooks import WebhookOptions
 
 NAME_LENGTH = 200
 KEY_LENGTH = 400
@@ -182,6 +184,8 @@ class WaitForEventStep(Step):
         }
         if wanted.lookback is not None:
             arguments["lookback"] = wanted.lookback.total_seconds()
+        if wanted.schema:
+            arguments["schema"] = wanted.schema
         return arguments
 
 
@@ -205,6 +209,42 @@ class NotifyStep(Step):
         if self.workflow_run_id is not None:
             arguments["workflow_run_id"] = self.workflow_run_id
         return arguments
+
+
+@dataclass(frozen=True, slots=True)
+class CreateWebhookStep(Step):
+    """``ctx.create_webhook``: a URL of the run's own, made once."""
+
+    wanted: WebhookOptions
+
+    kind: ClassVar[StepKind] = StepKind.CREATE_WEBHOOK
+    has_body: ClassVar[bool] = True
+    compares: ClassVar[bool] = True
+
+    def arguments(self) -> dict[str, JSONValue]:
+        """Return the options that were given."""
+        return self.wanted.to_json()
+
+
+@dataclass(frozen=True, slots=True)
+class WaitForWebhookStep(WaitForEventStep):
+    """``ctx.wait_for_webhook``: nothing happens until the webhook is called, or the time is over."""
+
+    kind: ClassVar[StepKind] = StepKind.WAIT_FOR_WEBHOOK
+
+
+@dataclass(frozen=True, slots=True)
+class WaitForApprovalStep(Step):
+    """``ctx.wait_for_approval``: nothing happens until somebody has decided, or the time is over."""
+
+    request: ApprovalRequest
+
+    kind: ClassVar[StepKind] = StepKind.WAIT_FOR_APPROVAL
+    compares: ClassVar[bool] = True
+
+    def arguments(self) -> dict[str, JSONValue]:
+        """Return what is asked, and of whom."""
+        return self.request.arguments()
 
 
 @dataclass(frozen=True, slots=True)

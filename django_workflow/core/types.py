@@ -57,6 +57,7 @@ class StepKind(StrEnum):
     INVOKE = "invoke"
     CREATE_WEBHOOK = "create_webhook"
     WAIT_FOR_WEBHOOK = "wait_for_webhook"
+    WAIT_FOR_APPROVAL = "wait_for_approval"
     PARALLEL = "parallel"
     RACE = "race"
     MAP = "map"

@@ -1,5 +1,5 @@
-"""The rows: a run, its steps and attempts, what is due, the events that were sent, who waits for them, what the
-clock triggers, and who did what.
+"""The rows: a run, its steps and attempts, what is due, events and who waits for them, webhooks, approvals, schedules,
+and who did what.
 
 Texts named ``payload_text``, ``result_text``, ``arguments_text``, ``failure_text`` hold what ``core.codec`` wrote: ASCII
 JSON, kept as text because a jsonb column would refuse NUL, reorder keys and cost a parse on the hot path. Nothing
@@ -9,15 +9,20 @@ here writes: ``store`` is the only writer, and every verb of a handle goes throu
 from __future__ import annotations
 
 from django_workflow.models.actions import Action
+from django_workflow.models.approvals import Approval, ApprovalAssignee, ApprovalQuerySet
 from django_workflow.models.deliveries import Delivery, DeliveryQuerySet, Sweep
 from django_workflow.models.events import Event, EventQuerySet, Waiter, WaiterQuerySet
 from django_workflow.models.history import Generation, PastStep, RunLog
 from django_workflow.models.runs import Run, RunLabel, RunQuerySet
 from django_workflow.models.schedules import Schedule, ScheduledRun, ScheduleQuerySet
 from django_workflow.models.steps import Attempt, Step, StepFields
+from django_workflow.models.webhooks import Webhook
 
 __all__ = [
     "Action",
+    "Approval",
+    "ApprovalAssignee",
+    "ApprovalQuerySet",
     "Attempt",
     "Delivery",
     "DeliveryQuerySet",
@@ -37,4 +42,5 @@ __all__ = [
     "Sweep",
     "Waiter",
     "WaiterQuerySet",
+    "Webhook",
 ]

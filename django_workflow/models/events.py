@@ -11,6 +11,7 @@ from django.utils.translation import gettext_lazy as _
 
 from django_workflow.core.codec import codec
 from django_workflow.core.events import EVENT_ID_LENGTH
+from django_workflow.core.importable import PATH_LENGTH
 from django_workflow.models.lengths import STEP_KEY_LENGTH
 from django_workflow.models.runs import Run
 
@@ -77,6 +78,11 @@ class WaiterQuerySet(models.QuerySet["Waiter"]):
         """Waiters whose event has not come."""
         return self.filter(filled=None)
 
+    def present_for(self, event_id: str, run_id: str | None) -> Self:
+        """Waiters that an event sent at this moment would be for."""
+        found = self.open().filter(event_id=event_id)
+        return found if run_id is None else found.filter(run_id=run_id)
+
     def reached_by(self, event: Event) -> Self:
         """Waiters that this event is for."""
         found = self.open().filter(event_id=event.event_id)
@@ -106,6 +112,8 @@ class Waiter(models.Model):
     position = models.PositiveIntegerField(default=0)
     # How many of the step's waiters must be filled for it to go on.
     needed = models.PositiveIntegerField(_("events needed"), default=1)
+    # The dotted path of what the data have to fit.
+    schema = models.CharField(max_length=PATH_LENGTH, default="")
     # A kept event that was sent earlier does not count.
     oldest = models.DateTimeField(null=True)
     # As the how manieth of the step, and with what.

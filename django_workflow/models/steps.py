@@ -87,7 +87,21 @@ class StepFields(models.Model):
             return f'"{self.name}" is retried{until} after {failure.error_class}: {failure.message}'
         if self.status == types.StepStatus.WAITING and self.kind == types.StepKind.WAIT_FOR_EVENT:
             return f'"{self.name}" is waiting for {self._wanted()}{until}'
+        if (
+            self.status == types.StepStatus.WAITING
+            and self.kind == types.StepKind.WAIT_FOR_APPROVAL
+        ):
+            return f'"{self.name}" is waiting for approval by {self._deciders()}{until}'
+        if self.status == types.StepStatus.WAITING and self.kind == types.StepKind.WAIT_FOR_WEBHOOK:
+            return f'"{self.name}" is waiting for a call of its webhook{until}'
         return f'"{self.name}" is {self.status}{until}'
+
+    def _deciders(self) -> str:
+        arguments = self.arguments
+        names = [one.partition(":")[2] for one in arguments.get("assignees", [])]
+        if arguments.get("permission"):
+            names.append(f'whoever has the permission "{arguments["permission"]}"')
+        return ", ".join(names)
 
     def _wanted(self) -> str:
         ids = [f'"{event_id}"' for event_id in self.arguments.get("event_ids", [])]

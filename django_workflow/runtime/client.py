@@ -16,6 +16,7 @@ from django_workflow.conf import settings
 from django_workflow.core.actors import CODE, Actor
 from django_workflow.core.codec import codec
 from django_workflow.core.durations import parse_duration
+from django_workflow.core.events import EventWaiter
 from django_workflow.core.exceptions import (
     InvalidOptionError,
     RunExistsError,
@@ -26,16 +27,19 @@ from django_workflow.core.exceptions import (
 from django_workflow.core.options import TriggerOptions
 from django_workflow.core.retry import RetryPolicy, stored_delay
 from django_workflow.core.types import RunStatus
+from django_workflow.core.webhooks import WebhookRequest
 from django_workflow.core.workflow import Workflow, registry
-from django_workflow.models import Event, Run
-from django_workflow.runtime.announcing import run_cancelled
+from django_workflow.models import Approval, Event, Run, Webhook
 from django_workflow.models.about import reference
+from django_workflow.runtime.announcing import run_cancelled
+from django_workflow.runtime.approvals import decide
 from django_workflow.runtime.audit import audited
 from django_workflow.runtime.keys import redaction_key
 from django_workflow.runtime.payloads import check_payload
 from django_workflow.runtime.schedules import ScheduleVerbs
 from django_workflow.runtime.trouble import refuse_open_transaction
-from django_workflow.runtime.waiting import send
+from django_workflow.runtime.waiting import send, waiters_for
+from django_workflow.runtime.webhooks import keep_call
 from django_workflow.runtime.worker import hint
 from django_workflow.store import actions, triggers
 from django_workflow.store import runs as store
@@ -227,6 +231,19 @@ class DjangoRuntime(ScheduleVerbs):
         """See `core.workflow.notify()`."""
         self._refuse_other_alias("notify()", "event")
         return send(event_id, data_text, workflow_run_id, keep)
+
+    def get_waiters(self, event_id: str) -> list[EventWaiter]:
+        """See `core.anywhere.get_waiters()`."""
+        return waiters_for(event_id)
+
+    def call_webhook(self, webhook: Webhook, request: WebhookRequest) -> str:
+        """Keep a call of a webhook; see `runtime.webhooks.keep_call()`."""
+        return keep_call(webhook, request)
+
+    def decide_approval(self, approval: Approval | int, **decision: Any) -> Approval:
+        """See `core.anywhere.decide_approval()`."""
+        self._refuse_other_alias("decide_approval()", "decision")
+        return decide(approval, **decision)
 
     # Look up and wait
 

@@ -9,6 +9,7 @@ from typing import Any, Final
 from django_workflow.core.journal import Record
 from django_workflow.core.steps import PatchStep, Step
 from django_workflow.core.types import StepKind, StepStatus
+from django_workflow.runtime.approvals import elapse_approval, open_approval
 from django_workflow.runtime.sleeping import (
     elapse_sleep,
     open_sleep,
@@ -18,6 +19,7 @@ from django_workflow.runtime.sleeping import (
 )
 from django_workflow.runtime.step_rows import row_of
 from django_workflow.runtime.waiting import elapse_wait, open_wait, perform_notify
+from django_workflow.runtime.webhooks import perform_create_webhook
 from django_workflow.store.rows import Claim, StepRow
 
 Perform = Callable[[Any, Any, Record | None, tuple[PatchStep, ...]], Record | None]
@@ -57,6 +59,9 @@ HANDLERS: Final[Mapping[str, Handler]] = {
     ),
     StepKind.WAIT_FOR_EVENT: Handler(opened=open_wait, elapse=elapse_wait),
     StepKind.NOTIFY: Handler(perform=perform_notify),
+    StepKind.CREATE_WEBHOOK: Handler(perform=perform_create_webhook),
+    StepKind.WAIT_FOR_APPROVAL: Handler(opened=open_approval, elapse=elapse_approval),
+    StepKind.WAIT_FOR_WEBHOOK: Handler(opened=open_wait, elapse=elapse_wait),
 }
 
 

@@ -18,19 +18,26 @@ def check_payload(workflow: Workflow[Any, Any], payload: Any) -> Any:
     schema = workflow.options.payload_schema
     if schema is None:
         return payload
-    if isinstance(schema, type) and hasattr(schema, "is_valid"):
-        bound = schema(data=payload if payload is not None else {})
-        if not bound.is_valid():
-            raise InvalidOptionError(
-                f'The payload does not fit workflow "{workflow.name}": {_errors(bound.errors)}'
-            )
-        return dict(getattr(bound, "validated_data", None) or getattr(bound, "cleaned_data", {}))
     try:
-        return schema(payload)
+        return fitting(schema, payload)
     except (ValueError, TypeError, KeyError) as error:
         raise InvalidOptionError(
             f'The payload does not fit workflow "{workflow.name}": {error}'
         ) from error
+
+
+def fitting(schema: Any, value: Any) -> Any:
+    """Return a value as a schema cleans it: a form or serializer class, or a callable.
+
+    Raises:
+        ValueError: it does not fit; the text names each place. A callable may raise what it likes.
+    """
+    if not (isinstance(schema, type) and hasattr(schema, "is_valid")):
+        return schema(value)
+    bound = schema(data=value if value is not None else {})
+    if not bound.is_valid():
+        raise ValueError(_errors(bound.errors))
+    return dict(getattr(bound, "validated_data", None) or getattr(bound, "cleaned_data", {}))
 
 
 def _errors(errors: Any) -> str:

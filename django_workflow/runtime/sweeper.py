@@ -1,7 +1,7 @@
 """The sweep: what makes hints unnecessary. Looks for due rows and tells workers, at most once a second in all.
 
-It also brings events and waits together whose processes died before they could, fires schedules, and prunes what has
-been kept long enough.
+It also brings events and waits together whose processes died before they could, fires schedules, sends mails about
+approvals, and prunes what has been kept long enough.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from time import monotonic
 from django_workflow.conf import settings
 from django_workflow.core.ports import get_runtime
 from django_workflow.models import Delivery, Run, Schedule, Sweep
+from django_workflow.runtime.approval_mail import send_due, send_due_apart
 from django_workflow.runtime.pruning import prune_by_retention
 from django_workflow.runtime.waiting import delete_expired, match_untried
 from django_workflow.runtime.worker import hint, worker_name
@@ -43,6 +44,10 @@ def sweep(*, force: bool = False, interval: timedelta | None = None) -> int:
     fired = fire_schedules()
     wake_workers(fired)
     prune_by_retention()
+    if force:
+        send_due()
+    else:
+        send_due_apart()
     return due + fired
 
 

@@ -24,6 +24,8 @@ from django_workflow.core.exceptions import InvalidOptionError
 from django_workflow.core.workflow import Workflow
 
 DOOR = "django_workflow:workflow"
+WEBHOOK = "django_workflow:webhook"
+APPROVAL = "django_workflow:approval"
 
 
 def url_of(workflow: Workflow[Any, Any]) -> str:
@@ -59,6 +61,32 @@ def required_url_of(workflow: Workflow[Any, Any]) -> str:
         f'Workflow "{workflow.name}" runs over http, but no URL leads to it. Add '
         'path("workflows/", include("django_workflow.urls")) to your urlconf, or a path() to the workflow itself.'
     )
+
+
+def door_url(name: str, token: str) -> str:
+    """Return the URL of one of our own views with a token in it.
+
+    Raises:
+        InvalidOptionError: there is none; the text says what to add.
+    """
+    base = settings().BASE_URL
+    if not base:
+        raise InvalidOptionError(
+            'No URL is known for callers from outside: WORKFLOW["BASE_URL"] is not set. Set it to the address of your '
+            "web servers."
+        )
+    previous = get_script_prefix()
+    set_script_prefix(django_settings.FORCE_SCRIPT_NAME or "/")
+    try:
+        path = reverse(name, django_settings.ROOT_URLCONF, args=[token])
+    except (NoReverseMatch, Resolver404):
+        raise InvalidOptionError(
+            'No URL leads to django_workflow\'s own views. Add path("workflows/", include("django_workflow.urls")) to '
+            "your urlconf."
+        ) from None
+    finally:
+        set_script_prefix(previous)
+    return f"{_without_script_name(base)}{path}"
 
 
 @cache

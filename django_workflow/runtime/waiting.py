@@ -14,6 +14,7 @@ from django.db import transaction
 
 from django_workflow.conf import settings
 from django_workflow.core.codec import codec
+from django_workflow.core.events import EventWaiter
 from django_workflow.core.exceptions import (
     DeliveryFencedError,
     PayloadTooLargeError,
@@ -27,6 +28,7 @@ from django_workflow.core.types import Failure, StepStatus
 from django_workflow.models import Event, Run
 from django_workflow.runtime.bodies import idempotency_key
 from django_workflow.runtime.failure import text_of
+from django_workflow.runtime.schemas import fitting_text, refuse_unfitting
 from django_workflow.runtime.step_rows import elapsed_row, row_of
 from django_workflow.store import events
 from django_workflow.store.events import NewEvent
@@ -42,10 +44,12 @@ def send(event_id: str, data_text: str, run_id: str | None, keep: bool) -> Event
     """Insert an event in the caller's transaction, and match it when that commits.
 
     Raises:
+        InvalidEventError: everybody who waits for it refuses the data.
         PayloadTooLargeError: the data are too long.
         RunNotFoundError: there is no such run.
     """
     _check(data_text, run_id)
+    refuse_unfitting(event_id, data_text, run_id)
     event = events.send(NewEvent(event_id, data_text, run_id, keep))
 
     def match() -> None:
@@ -69,12 +73,26 @@ def _check(data_text: str, run_id: str | None) -> None:
         raise RunNotFoundError(f'There is no run "{run_id}".', run_id=run_id)
 
 
+def waiters_for(event_id: str) -> list[EventWaiter]:
+    """See `core.anywhere.get_waiters()`."""
+    return [
+        EventWaiter(
+            run=waiter.run,
+            step=step.name,
+            step_key=step.key,
+            since=waiter.created_at,
+            until=step.wake_at,
+        )
+        for waiter, step in events.waiters_for(event_id)
+    ]
+
+
 def match_event(event: Event) -> None:
     """Match an event that was sent, after those before it, and fill in how many runs it has reached."""
     woken = set()
     for earlier in events.untried_before(event):
-        woken |= events.match(earlier)
-    woken |= events.match(event.pk)
+        woken |= events.match(earlier, fitting_text)
+    woken |= events.match(event.pk, fitting_text)
     event.refresh_from_db(using=settings().DATABASE, fields=["tried_at", "matched_at", "reached"])
     wake_workers(woken)
 
@@ -83,7 +101,7 @@ def match_waiting(run_id: str, key: str | None = None) -> None:
     """Look in the mailbox for the waits of a run that has just registered them, or for those of one step."""
     woken = set()
     for waiter in events.waiters_of(run_id, key):
-        woken |= events.match_waiter(waiter)
+        woken |= events.match_waiter(waiter, fitting_text)
     wake_workers(woken)
 
 
@@ -92,9 +110,9 @@ def match_untried() -> int:
     sent, waiting = events.untried(SWEPT)
     woken: set[str] = set()
     for event_pk in sent:
-        woken |= events.match(event_pk)
+        woken |= events.match(event_pk, fitting_text)
     for waiter in waiting:
-        woken |= events.match_waiter(waiter)
+        woken |= events.match_waiter(waiter, fitting_text)
     wake_workers(woken)
     return len(woken)
 
@@ -117,7 +135,7 @@ def wake_workers(woken: set[str]) -> None:
 def open_wait(step: WaitForEventStep) -> StepRow:
     """Return the row of a wait that has just been met, with its waiters."""
     wanted = step.wanted
-    awaited = Awaited(wanted.event_ids, wanted.count, wanted.lookback)
+    awaited = Awaited(wanted.event_ids, wanted.count, wanted.lookback, wanted.schema)
     return row_of(step, StepStatus.WAITING, wakes_in=wanted.timeout, awaits=awaited)
 
 
@@ -153,6 +171,8 @@ def perform_notify(
     }
     try:
         _check(step.data_text, step.workflow_run_id)
+        if not events.was_sent(key):
+            refuse_unfitting(step.event_id, step.data_text, step.workflow_run_id)
         event = events.send_under(
             claim, NewEvent(step.event_id, step.data_text, step.workflow_run_id, step.keep, key)
         )

@@ -10,7 +10,7 @@ turns by their ids, then steps, then waiters.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from json import dumps
 from typing import Any, NamedTuple
@@ -19,7 +19,7 @@ from django.db import transaction
 
 from django_workflow.conf import settings
 from django_workflow.core.types import StepStatus
-from django_workflow.models import Event, Waiter
+from django_workflow.models import Event, Step, Waiter
 from django_workflow.store.claims import now as database_now
 from django_workflow.store.records import Recorded, fenced, moved
 from django_workflow.store.rows import DELIVERY, STEP, Claim, StepRow, moment_of
@@ -49,6 +49,24 @@ class _Open(NamedTuple):
     step_key: str
     needed: int
     step_id: int
+    schema: str
+
+
+#: Tells what is recorded of data under a schema; None where they do not fit.
+Judge = Callable[[str, str | None], str | None]
+
+
+def _refuse(schema: str, data_text: str | None) -> None:
+    """Let no data fit: for who knows of no schema."""
+
+
+class _UnjudgedError(Exception):
+    """Ends the transaction of a match in which a schema is met that was not asked yet."""
+
+    def __init__(self, schemas: set[str], data_text: str | None) -> None:
+        super().__init__()
+        self.schemas = schemas
+        self.data_text = data_text
 
 
 def send(new: NewEvent) -> Event:
@@ -77,11 +95,21 @@ def send_under(claim: Claim, new: NewEvent) -> Event:
         return Event.objects.using(alias).filter(sent_by=new.sent_by).first() or send(new)
 
 
-def match(event_pk: int) -> set[str]:
+def match(event_pk: int, judge: Judge = _refuse) -> set[str]:
     """Give an event to all who wait for it now, if it is not spent; return the runs that it reached.
 
-    Reached nobody, it stays for a later wait, unless it is not to be kept.
+    Reached nobody, it stays for a later wait, unless it is not to be kept. ``judge`` is asked about the data for each
+    schema among the waiters, outside the transaction; who refuses them goes on waiting.
     """
+    judged: dict[str, str | None] = {}
+    while True:
+        try:
+            return _match(event_pk, judged)
+        except _UnjudgedError as found:
+            judged |= {schema: judge(schema, found.data_text) for schema in found.schemas}
+
+
+def _match(event_pk: int, judged: Mapping[str, str | None]) -> set[str]:
     alias = settings().DATABASE
     with transaction.atomic(using=alias), connection().cursor() as cursor:
         # The lock; a write, because SQLite's transactions must begin with one.
@@ -95,7 +123,7 @@ def match(event_pk: int) -> set[str]:
         found = Waiter.objects.using(alias).reached_by(event).turns()
         reached: set[str] = set()
         for start in range(0, len(found), CHUNK):
-            reached |= _reach(cursor, event, found[start : start + CHUNK])
+            reached |= _reach(cursor, event, found[start : start + CHUNK], judged)
         moment = database_now()
         is_spent = bool(reached) or not event.keep
         Event.objects.using(alias).filter(pk=event_pk).update(
@@ -104,7 +132,12 @@ def match(event_pk: int) -> set[str]:
     return reached
 
 
-def _reach(cursor: Any, event: Event, found: Sequence[tuple[int, int]]) -> set[str]:
+def _reach(
+    cursor: Any,
+    event: Event,
+    found: Sequence[tuple[int, int]],
+    judged: Mapping[str, str | None],
+) -> set[str]:
     """Fill these waiters, given with the turns of their runs, as far as they still wait."""
     if connection().features.has_select_for_update:
         turns = sorted({turn for _, turn in found})
@@ -112,19 +145,38 @@ def _reach(cursor: Any, event: Event, found: Sequence[tuple[int, int]]) -> set[s
             f"SELECT id FROM {DELIVERY} WHERE id IN ({_marks(turns)}) ORDER BY id FOR UPDATE", turns
         )
     waiting = _still_open(cursor, [waiter for waiter, _ in found])
-    text = result_text([(event.event_id, event.data_text)])
-    for group in _rounds(one for one in waiting if one.needed == 1):
-        _record(cursor, group, text)
+    reached: set[str] = set()
+    for schema, those in _by_schema(waiting, judged, event).items():
+        data_text = judged[schema] if schema else event.data_text
+        text = result_text([(event.event_id, data_text)])
+        for group in _rounds(one for one in those if one.needed == 1):
+            _record(cursor, group, text)
+        for one in those:
+            if one.needed > 1:
+                _fill(cursor, event.event_id, data_text, one)
+        reached |= {one.run_id for one in those}
+    return reached
+
+
+def _by_schema(
+    waiting: Iterable[_Open], judged: Mapping[str, str | None], event: Event
+) -> dict[str, list[_Open]]:
+    """Sort waiters by schema, those aside whose schema the data do not fit."""
+    found: dict[str, list[_Open]] = {}
     for one in waiting:
-        if one.needed > 1:
-            _fill(cursor, event, one)
-    return {one.run_id for one in waiting}
+        found.setdefault(one.schema, []).append(one)
+    unjudged = set(found) - set(judged) - {""}
+    if unjudged:
+        raise _UnjudgedError(unjudged, event.data_text)
+    return {
+        schema: those for schema, those in found.items() if not schema or judged[schema] is not None
+    }
 
 
 def _still_open(cursor: Any, waiters: Sequence[int]) -> list[_Open]:
     key = dialect().name("key")
     cursor.execute(
-        f"SELECT w.id, w.run_id, w.step_key, w.needed, s.id FROM {WAITER} w "
+        f"SELECT w.id, w.run_id, w.step_key, w.needed, s.id, w.schema FROM {WAITER} w "
         f"JOIN {STEP} s ON s.run_id = w.run_id AND s.{key} = w.step_key "
         f"JOIN {DELIVERY} d ON d.run_id = w.run_id AND d.step_key = '' "
         f"WHERE w.id IN ({_marks(waiters)}) AND w.filled IS NULL AND s.sequence IS NULL AND s.status = 'waiting' "
@@ -166,14 +218,14 @@ def _record(cursor: Any, waiting: Sequence[_Open], text: str) -> None:
     )
 
 
-def _fill(cursor: Any, event: Event, one: _Open) -> None:
+def _fill(cursor: Any, event_id: str, data_text: str | None, one: _Open) -> None:
     """Fill one of several waiters of a step, and record the step when there are enough."""
     arrived = _arrived(cursor, one.run_id, one.step_key)
     cursor.execute(
         f"UPDATE {WAITER} SET filled = %s, data_text = %s WHERE id = %s AND filled IS NULL",
-        (len(arrived) + 1, event.data_text, one.id),
+        (len(arrived) + 1, data_text, one.id),
     )
-    arrived.append((event.event_id, event.data_text))
+    arrived.append((event_id, data_text))
     if len(arrived) == one.needed:
         _record(cursor, [one], result_text(arrived))
 
@@ -224,7 +276,35 @@ def time_out(claim: Claim, row: StepRow) -> tuple[Recorded, str] | None:
     return moved(claim, done, 1), text
 
 
-def match_waiter(waiter: Waiter) -> set[str]:
+def was_sent(key: str) -> bool:
+    """Tell whether a step has sent its event under this idempotency key."""
+    return Event.objects.using(settings().DATABASE).filter(sent_by=key).exists()
+
+
+def waiters_for(event_id: str) -> list[tuple[Waiter, Step]]:
+    """Return who waits for an event, the longest first, each with its step."""
+    alias = settings().DATABASE
+    found = list(
+        Waiter.objects.using(alias)
+        .open()
+        .filter(event_id=event_id)
+        .select_related("run")
+        .order_by("created_at", "pk")
+    )
+    steps = Step.objects.using(alias).filter(
+        run_id__in={one.run_id for one in found},
+        key__in={one.step_key for one in found},
+        status=StepStatus.WAITING,
+    )
+    by_key = {(step.run_id, step.key): step for step in steps}
+    return [
+        (one, by_key[one.run_id, one.step_key])
+        for one in found
+        if (one.run_id, one.step_key) in by_key
+    ]
+
+
+def match_waiter(waiter: Waiter, judge: Judge = _refuse) -> set[str]:
     """Look in the mailbox for an event for this waiter, the oldest first; return the runs that were reached."""
     alias = settings().DATABASE
     reached: set[str] = set()
@@ -235,7 +315,7 @@ def match_waiter(waiter: Waiter) -> set[str]:
         if found is None:
             break
         last = found
-        reached |= match(found)
+        reached |= match(found, judge)
     Waiter.objects.using(alias).filter(pk=waiter.pk, tried_at=None).update(tried_at=database_now())
     return reached
 
@@ -286,5 +366,7 @@ __all__ = [
     "time_out",
     "untried",
     "untried_before",
+    "waiters_for",
     "waiters_of",
+    "was_sent",
 ]

@@ -14,7 +14,7 @@ from django_workflow.core.exceptions import DeliveryFencedError
 from django_workflow.core.journal import Record
 from django_workflow.core.types import StepStatus
 from django_workflow.models import Attempt
-from django_workflow.store import waiters
+from django_workflow.store import approval_rows, waiters
 from django_workflow.store.claims import FREE, give_back
 from django_workflow.store.rows import DELIVERY, STEP, Claim, StepRow, moment_of
 from django_workflow.store.sql import STEP_INSERT_COLUMNS, Postgres, connection, dialect
@@ -200,6 +200,7 @@ def wait(
         new = [row for row in rows if not row.registered]
         _insert_open(cursor, claim.run_id, new)
         waiters.insert(cursor, claim.run_id, new)
+        approval_rows.insert(claim.run_id, new)
         for key in fan_out:
             cursor.execute(
                 f"UPDATE {STEP} SET delivered = %s WHERE run_id = %s AND {speak.name('key')} = %s AND sequence IS NULL",

@@ -82,6 +82,18 @@ class Awaited(NamedTuple):
     event_ids: tuple[str, ...]
     needed: int
     lookback: timedelta | None = None
+    schema: str = ""
+
+
+class NewApproval(NamedTuple):
+    """What a step asks people for."""
+
+    title: str
+    description: str
+    form: str
+    permission: str
+    assignees: tuple[tuple[str, str], ...]
+    reminders_text: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -107,6 +119,8 @@ class StepRow:
     registered: bool = False
     #: The waiters that are written with the step.
     awaits: Awaited | None = None
+    #: The approval that is written with the step.
+    asks: NewApproval | None = None
 
 
 def moment_of(value: Any) -> datetime | None:

@@ -11,7 +11,7 @@ from django_workflow.store.rows import StepRow
 from django_workflow.store.sql import dialect
 
 WAITER = Waiter._meta.db_table
-COLUMNS = ("run_id", "step_key", "event_id", "position", "needed", "oldest", "created_at")
+COLUMNS = ("run_id", "step_key", "event_id", "position", "needed", "schema", "oldest", "created_at")
 CHUNK = 50
 
 
@@ -28,8 +28,17 @@ def insert(cursor: Any, run_id: str, rows: Sequence[StepRow]) -> bool:
         )
         parts += [
             (
-                f"(%s, %s, %s, %s, %s, {oldest}, {now})",
-                (run_id, row.key, event_id, position, row.awaits.needed, *age, *now_values),
+                f"(%s, %s, %s, %s, %s, %s, {oldest}, {now})",
+                (
+                    run_id,
+                    row.key,
+                    event_id,
+                    position,
+                    row.awaits.needed,
+                    row.awaits.schema,
+                    *age,
+                    *now_values,
+                ),
             )
             for position, event_id in enumerate(row.awaits.event_ids)
         ]

@@ -18,8 +18,9 @@ from django_workflow.core.exceptions import InvalidOptionError, RunNotFinishedEr
 from django_workflow.core.ports import get_runtime
 from django_workflow.core.types import StepKind
 from django_workflow.core.workflow import registry
-from django_workflow.models import Delivery, Event, Run, Schedule, Step
+from django_workflow.models import Approval, Delivery, Event, Run, Schedule, Step
 from django_workflow.runtime.announcing import run_started
+from django_workflow.runtime.approval_mail import send_due
 from django_workflow.runtime.executor import End, enter
 from django_workflow.runtime.journals import journals
 from django_workflow.runtime.performer import Allowance
@@ -36,6 +37,7 @@ from django_workflow.testing.hooks import (
     own_commit_hooks,
     virtual_keeper,
 )
+from django_workflow.testing.outside import FromOutside
 
 #: More passes than this at one moment, and a run is taken for one that never comes to rest.
 MOST_PASSES = 10_000
@@ -45,7 +47,7 @@ class RestlessRunError(WorkflowError):
     """Raised when runs go on and on without the clock being moved."""
 
 
-class WorkflowSandbox:
+class WorkflowSandbox(FromOutside):
     """Drives runs in-process: no broker, no worker, no waiting.
 
     Inside ``with`` (or ``async with``), every verb is followed by `settle()`: ``trigger()`` returns when the run waits
@@ -153,13 +155,17 @@ class WorkflowSandbox:
         virtual_keeper.look(self._now)
 
     def _next_due(self) -> datetime | None:
-        found = [self._deliveries()]
+        alias = settings().DATABASE
+        due, mail = "due_at", "next_mail_at"
+        found = [
+            (self._deliveries(), due),
+            (Approval.objects.using(alias).filter(run_id__in=self.run_ids), mail),
+        ]
         if self.schedule_ids:
-            found.append(
-                Schedule.objects.using(settings().DATABASE).filter(pk__in=self.schedule_ids)
-            )
+            found.append((Schedule.objects.using(alias).filter(pk__in=self.schedule_ids), due))
         moments: list[datetime | None] = [
-            rows.filter(due_at__gt=self._now).aggregate(at=Min("due_at"))["at"] for rows in found
+            rows.filter(**{f"{field}__gt": self._now}).aggregate(at=Min(field))["at"]
+            for rows, field in found
         ]
         return min((moment for moment in moments if moment is not None), default=None)
 
@@ -189,7 +195,8 @@ class WorkflowSandbox:
                 last = claim.run
                 break
             else:
-                if not match_untried() and not self._fire_schedules():
+                found = match_untried() or send_due(self.run_ids) or self._fire_schedules()
+                if not found:
                     return
         raise RestlessRunError(
             f"After {MOST_PASSES} passes there is still something due in the sandbox, last for run {last.id} of "

@@ -1,0 +1,111 @@
+"""Approvals: written with the step that waits, decided or timed out once.
+
+What is kept here: (1) a decision and a timeout fill the same column by a conditional UPDATE, so one of the two finds it
+filled; (2) a decision is that UPDATE and an event for the run, in the caller's transaction, so that it is seen when it is
+committed and not before; (3) a timeout locks the approval before the turn, as a decider does who then does something
+to the run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from django.db import transaction
+
+from django_workflow.conf import settings
+from django_workflow.models import Approval, Event
+from django_workflow.store import events
+from django_workflow.store.claims import now as database_now
+from django_workflow.store.records import Recorded
+from django_workflow.store.rows import Claim, StepRow
+
+#: A decision is kept for its run as long as there is the run.
+KEPT: Final = timedelta(days=36_500)
+
+
+class ClosedError(Exception):
+    """Ends the transaction of a decision that comes too late."""
+
+
+def decide(approval: Approval, event_text: Callable[[datetime], str], **decided: Any) -> Event:
+    """Fill an approval in and send the event that ends the wait, in the caller's transaction.
+
+    Raises:
+        ClosedError: it was decided, its time is over, or its run waits no more; nothing was written.
+    """
+    alias = settings().DATABASE
+    with transaction.atomic(using=alias):
+        moment = database_now()
+        # First, because its foreign key locks the run, as who deletes a run does before it comes to approvals.
+        event = Event.objects.using(alias).create(
+            event_id=approval.event_id,
+            run_id=approval.run_id,
+            data_text=event_text(moment),
+            created_at=moment,
+            expires_at=moment + KEPT,
+        )
+        still = Approval.objects.using(alias).open().filter(pk=approval.pk, due_at__gt=moment)
+        if not still.update(decided_at=moment, next_mail_at=None, **decided):
+            raise ClosedError
+    return event
+
+
+def time_out(claim: Claim, row: StepRow) -> tuple[Recorded, str] | None:
+    """Record that nobody has decided in time; None if somebody has.
+
+    Raises:
+        DeliveryFencedError: the claim is stale; nothing was written.
+    """
+    alias = settings().DATABASE
+    with transaction.atomic(using=alias):
+        undecided = Approval.objects.using(alias).filter(
+            run_id=claim.run_id, step_key=row.key, decision=""
+        )
+        if not undecided.update(
+            decision=Approval.Decision.TIMED_OUT, decided_at=database_now(), next_mail_at=None
+        ):
+            return None
+        done = events.time_out(claim, row)
+        if done is None:
+            transaction.set_rollback(True, using=alias)
+        return done
+
+
+# Mails
+
+
+def mails_due(limit: int, only: Collection[str] | None = None) -> list[Approval]:
+    """Return the approvals for which a mail is to be sent, the longest due first; ``only`` of these runs."""
+    found = Approval.objects.using(settings().DATABASE).mail_due(database_now())
+    if only is not None:
+        found = found.filter(run_id__in=only)
+    return list(found.select_related("run")[:limit])
+
+
+def is_mail_due() -> bool:
+    """Tell whether there is any mail to send."""
+    return Approval.objects.using(settings().DATABASE).mail_due(database_now()).exists()
+
+
+def take_mail(approval: Approval, again_in: timedelta) -> bool:
+    """Win the right to send an approval's mail; if this process dies meanwhile, another one sends it after a while."""
+    later = database_now() + again_in
+    taken = Approval.objects.using(settings().DATABASE).filter(
+        pk=approval.pk, decision="", next_mail_at=approval.next_mail_at
+    )
+    if not taken.update(next_mail_at=later):
+        return False
+    approval.next_mail_at = later
+    return True
+
+
+def mailed(approval: Approval, *, is_sent: bool = True) -> None:
+    """Note that the mail was sent, or that there is none to send, and when the next one is due."""
+    Approval.objects.using(settings().DATABASE).filter(
+        pk=approval.pk, decision="", next_mail_at=approval.next_mail_at
+    ).update(
+        mails=approval.mails + is_sent,
+        next_mail_at=approval.reminder_after(database_now()) if is_sent else None,
+    )

@@ -7,6 +7,7 @@ here writes: ``store`` is the only writer, and every verb of a handle goes throu
 
 from __future__ import annotations
 
+from django_workflow.models.calls import Call
 from django_workflow.models.deliveries import Delivery, DeliveryQuerySet, Sweep
 from django_workflow.models.events import Event, EventQuerySet, Waiter, WaiterQuerySet
 from django_workflow.models.runs import Run, RunLabel, RunQuerySet
@@ -14,6 +15,7 @@ from django_workflow.models.steps import Attempt, Step
 
 __all__ = [
     "Attempt",
+    "Call",
     "Delivery",
     "DeliveryQuerySet",
     "Event",

@@ -100,6 +100,9 @@ class Step(models.Model):
             return f'"{self.name}" is retried{until} after {failure.error_class}: {failure.message}'
         if self.status == types.StepStatus.WAITING and self.kind == types.StepKind.WAIT_FOR_EVENT:
             return f'"{self.name}" is waiting for {self._wanted()}{until}'
+        if self.kind == types.StepKind.CALL and self.is_open:
+            asked = self.arguments
+            return f'"{self.name}" is waiting for the answer to {asked.get("method")} {asked.get("url")}'
         return f'"{self.name}" is {self.status}{until}'
 
     def _wanted(self) -> str:

@@ -7,12 +7,14 @@ because the view is dropped on ``setting_changed``. Everything wrong with the di
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import MISSING, dataclass, fields
 from datetime import timedelta
 from difflib import get_close_matches
 from functools import cache
-from typing import Any
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from typing import Any, Final, NamedTuple
 
 from django.conf import settings as django_settings
 from django.core.signals import setting_changed
@@ -22,6 +24,14 @@ from django_workflow.core.exceptions import InvalidOptionError
 from django_workflow.core.retry import RetryPolicy
 
 DEFAULT_POLICY = RetryPolicy()
+HOST: Final = re.compile(r"(\*\.)?[^\s/:@*?#\[\]]+")
+
+
+class Allowed(NamedTuple):
+    """What calls may reach although it is private."""
+
+    networks: tuple[IPv4Network | IPv6Network, ...]
+    hosts: tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -46,6 +56,11 @@ class Settings:
     CLAIM_BATCH: int = 8
     SWEEP_INTERVAL: timedelta = timedelta(seconds=1)
     HTTP_TIMEOUT: timedelta = timedelta(minutes=15)
+    CALL_TIMEOUT: timedelta = timedelta(seconds=60)
+    CALL_ALLOW: Allowed = Allowed((), ())
+    CALL_PROXY: str | None = None
+    CALL_MAX_BYTES: int = 5_000_000
+    CALLS_AT_ONCE: int = 500
     MAX_PAYLOAD_BYTES: int = 10_000_000
     MAX_RESULT_BYTES: int = 10_000_000
     SIGNING_KEYS: tuple[str, ...] = ()
@@ -89,6 +104,10 @@ def _base_url(name: str, value: Any) -> str | None:
     return text.rstrip("/")
 
 
+def _proxy(name: str, value: Any) -> str | None:
+    return _base_url(name, value)
+
+
 def _boolean(name: str, value: Any) -> bool:
     if not isinstance(value, bool):
         raise InvalidOptionError(f'WORKFLOW["{name}"] must be True or False, not {value!r}.')
@@ -109,6 +128,27 @@ def _optional_count(name: str, value: Any) -> int | None:
 
 def _policy(name: str, value: Any) -> RetryPolicy:
     return RetryPolicy.of(value, DEFAULT_POLICY)
+
+
+def _allowed(name: str, value: Any) -> Allowed:
+    if isinstance(value, Allowed):
+        return value
+    if isinstance(value, str) or not isinstance(value, Iterable):
+        raise InvalidOptionError(f'WORKFLOW["{name}"] must be a list of texts, not {value!r}.')
+    networks: list[IPv4Network | IPv6Network] = []
+    hosts: list[str] = []
+    for entry in value:
+        text = _text(name, entry)
+        try:
+            networks.append(ip_network(text))
+        except ValueError as error:
+            if HOST.fullmatch(text) is None or text.rpartition(".")[2].isdecimal():
+                raise InvalidOptionError(
+                    f'WORKFLOW["{name}"] lists networks, as "10.0.0.0/8", and hosts, as "erp.internal" or "*.internal"; '
+                    f"{entry!r} is neither."
+                ) from error
+            hosts.append(text.lower())
+    return Allowed(tuple(networks), tuple(hosts))
 
 
 def _keys(name: str, value: Any) -> tuple[str, ...]:
@@ -154,6 +194,11 @@ _READERS: Mapping[str, Callable[[str, Any], Any]] = {
     "CLAIM_BATCH": _count,
     "SWEEP_INTERVAL": _duration,
     "HTTP_TIMEOUT": _duration,
+    "CALL_TIMEOUT": _duration,
+    "CALL_ALLOW": _allowed,
+    "CALL_PROXY": _proxy,
+    "CALL_MAX_BYTES": _count,
+    "CALLS_AT_ONCE": _count,
     "MAX_PAYLOAD_BYTES": _count,
     "MAX_RESULT_BYTES": _count,
     "SIGNING_KEYS": _keys,

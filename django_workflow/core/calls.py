@@ -36,7 +36,14 @@ SECRET: Final = re.compile(
 )
 #: What says how the message travels is said by who sends it.
 OF_THE_CONNECTION: Final = frozenset(
-    {"connection", "content-length", "host", "keep-alive", "proxy-authorization", "proxy-connection"}
+    {
+        "connection",
+        "content-length",
+        "host",
+        "keep-alive",
+        "proxy-authorization",
+        "proxy-connection",
+    }
     | {"te", "trailer", "transfer-encoding", "upgrade"}
 )
 
@@ -370,7 +377,9 @@ def _form_bytes(form: Any) -> bytes:
         raise InvalidOptionError(f"form is a dict of fields, not a {type(form).__name__}.")
     for name, value in form.items():
         parts = value if isinstance(value, list | tuple) else [value]
-        if not isinstance(name, str) or not all(isinstance(one, str | int | float) for one in parts):
+        if not isinstance(name, str) or not all(
+            isinstance(one, str | int | float) for one in parts
+        ):
             raise InvalidOptionError(
                 f"Field {name!r} of a form is a text, a number, or a list of those."
             )

@@ -45,6 +45,15 @@ class _Rule:
     url: str
     outcome: Answer | NoAnswerError
     left: int | None
+    attempt: int | None
+
+    def fits(self, request: CallRequest, attempt: int) -> bool:
+        """Tell whether this attempt of a request is meant."""
+        return (
+            self.left != 0
+            and (self.method, self.url) == (request.method, request.url)
+            and self.attempt in (None, attempt)
+        )
 
 
 class Answers:
@@ -63,6 +72,7 @@ class Answers:
         body: Any,
         headers: Mapping[str, str] | None,
         times: int | None,
+        attempt: int | None,
         error: Any,
     ) -> None:
         """Keep an answer.
@@ -70,25 +80,34 @@ class Answers:
         Raises:
             InvalidOptionError: an argument cannot work.
         """
-        if times is not None and (
-            isinstance(times, bool) or not isinstance(times, int) or times < 1
-        ):
-            raise InvalidOptionError(f"times must be a whole number of 1 or more, not {times!r}.")
+        for name, value in (("times", times), ("attempt", attempt)):
+            if value is not None and (
+                isinstance(value, bool) or not isinstance(value, int) or value < 1
+            ):
+                raise InvalidOptionError(
+                    f"{name} must be a whole number of 1 or more, not {value!r}."
+                )
         asked = CallRequest.of(url, method=method, json=None, form=None, body=None, headers=None)
         if error is not None:
             outcome: Answer | NoAnswerError = NoAnswerError(str(error) or type(error).__name__)
         else:
             outcome = _answer(status, json, body, headers)
-        self._rules.append(_Rule(asked.method, check_url(url), outcome, times))
+        self._rules.append(_Rule(asked.method, check_url(url), outcome, times, attempt))
 
-    def take(self, request: CallRequest, step: str, run_id: str) -> Answer | NoAnswerError:
+    def clear(self) -> None:
+        """Forget all."""
+        self._rules.clear()
+
+    def take(
+        self, request: CallRequest, step: str, run_id: str, attempt: int
+    ) -> Answer | NoAnswerError:
         """Return the answer to a request.
 
         Raises:
             UnexpectedCallError: there is none.
         """
         for rule in self._rules:
-            if rule.left != 0 and (rule.method, rule.url) == (request.method, request.url):
+            if rule.fits(request, attempt):
                 if rule.left is not None:
                     rule.left -= 1
                 return rule.outcome

@@ -206,7 +206,7 @@ class WorkflowSandbox:
             outcome: Answer | NoAnswerError = NoAnswerError(str(rule.raised()))
         else:
             try:
-                outcome = self._answers.take(call.request, name, call.claim.run_id)
+                outcome = self._answers.take(call.request, name, call.claim.run_id, call.attempt)
             except UnexpectedCallError:
                 claims.release([(call.claim.delivery_id, call.claim.token)])
                 raise
@@ -290,9 +290,10 @@ class WorkflowSandbox:
         body: str | bytes | None = None,
         headers: Mapping[str, str] | None = None,
         times: int | None = None,
+        attempt: int | None = None,
         error: str | BaseException | None = None,
     ) -> None:
-        """Answer calls to this URL, ``times`` often (default: always); with ``error``, by giving no answer.
+        """Answer calls to this URL, ``times`` often (default: always), or at this attempt of a call alone; with ``error``, by giving no answer.
 
         Several answers for one URL are given in the order in which they were set. What was called is in ``box.calls``.
 
@@ -307,8 +308,13 @@ class WorkflowSandbox:
             body=body,
             headers=headers,
             times=times,
+            attempt=attempt,
             error=error,
         )
+
+    def forget_answers(self) -> None:
+        """Take back every answer that `respond()` has set."""
+        self._answers.clear()
 
     # What goes wrong
 

@@ -106,9 +106,9 @@ class HttpCaller:
         except (TimeoutError, httpx.TimeoutException) as error:
             message = f"{shown} was not answered within {format_duration(timeout)}."
             raise NoAnswerError(message, timed_out=True) from error
-        except (SSRFGuardError, InvalidOptionError) as error:
+        except (SSRFGuardError, InvalidOptionError, httpx.InvalidURL) as error:
             raise NoAnswerError(_refusal(shown, error), is_final=True) from error
-        except (httpx.HTTPError, httpx.InvalidURL, OSError, UnicodeError) as error:
+        except (httpx.HTTPError, OSError, UnicodeError) as error:
             what = str(error) or type(error).__name__
             raise NoAnswerError(f"{shown} was not answered: {what}.") from error
 

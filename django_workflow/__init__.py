@@ -10,6 +10,7 @@ from django_workflow.core.anywhere import (
     get_run,
     notify,
 )
+from django_workflow.core.calls import CallResult, Headers
 from django_workflow.core.codec import register_dataclass, register_enum, register_type
 from django_workflow.core.context import CurrentStep, current_step
 from django_workflow.core.context_async import AsyncWorkflowContext
@@ -57,12 +58,14 @@ __all__ = [
     "ArrivedEvent",
     "AsyncWorkflowContext",
     "CallError",
+    "CallResult",
     "ChildRunError",
     "CrashLoopError",
     "CurrentStep",
     "DeliveryFencedError",
     "EventResult",
     "Failure",
+    "Headers",
     "InvalidOptionError",
     "MisplacedStepError",
     "NonDeterminismError",

@@ -57,7 +57,7 @@ class Settings:
     SWEEP_INTERVAL: timedelta = timedelta(seconds=1)
     HTTP_TIMEOUT: timedelta = timedelta(minutes=15)
     CALL_TIMEOUT: timedelta = timedelta(seconds=60)
-    CALL_ALLOW: Allowed = Allowed((), ())
+    CALL_ALLOW: tuple[str, ...] = ()
     CALL_PROXY: str | None = None
     CALL_MAX_BYTES: int = 5_000_000
     CALLS_AT_ONCE: int = 500
@@ -130,24 +130,32 @@ def _policy(name: str, value: Any) -> RetryPolicy:
     return RetryPolicy.of(value, DEFAULT_POLICY)
 
 
-def _allowed(name: str, value: Any) -> Allowed:
-    if isinstance(value, Allowed):
-        return value
+def _allow(name: str, value: Any) -> tuple[str, ...]:
     if isinstance(value, str) or not isinstance(value, Iterable):
         raise InvalidOptionError(f'WORKFLOW["{name}"] must be a list of texts, not {value!r}.')
+    entries = tuple(_text(name, entry) for entry in value)
+    allowed_of(entries)
+    return entries
+
+
+def allowed_of(entries: Iterable[str]) -> Allowed:
+    """Sort what ``CALL_ALLOW`` lists into networks and hosts.
+
+    Raises:
+        InvalidOptionError: an entry is neither.
+    """
     networks: list[IPv4Network | IPv6Network] = []
     hosts: list[str] = []
-    for entry in value:
-        text = _text(name, entry)
+    for entry in entries:
         try:
-            networks.append(ip_network(text))
+            networks.append(ip_network(entry))
         except ValueError as error:
-            if HOST.fullmatch(text) is None or text.rpartition(".")[2].isdecimal():
+            if HOST.fullmatch(entry) is None or entry.rpartition(".")[2].isdecimal():
                 raise InvalidOptionError(
-                    f'WORKFLOW["{name}"] lists networks, as "10.0.0.0/8", and hosts, as "erp.internal" or "*.internal"; '
-                    f"{entry!r} is neither."
+                    'WORKFLOW["CALL_ALLOW"] lists networks, as "10.0.0.0/8", and hosts, as "erp.internal" or '
+                    f'"*.internal"; {entry!r} is neither.'
                 ) from error
-            hosts.append(text.lower())
+            hosts.append(entry.lower())
     return Allowed(tuple(networks), tuple(hosts))
 
 
@@ -195,7 +203,7 @@ _READERS: Mapping[str, Callable[[str, Any], Any]] = {
     "SWEEP_INTERVAL": _duration,
     "HTTP_TIMEOUT": _duration,
     "CALL_TIMEOUT": _duration,
-    "CALL_ALLOW": _allowed,
+    "CALL_ALLOW": _allow,
     "CALL_PROXY": _proxy,
     "CALL_MAX_BYTES": _count,
     "CALLS_AT_ONCE": _count,

@@ -19,7 +19,7 @@ import httpx
 from ssrfguard import BlockedAddressError, BlockedURLError, Policy, SSRFGuardError
 from ssrfguard.httpx import AsyncSafeTransport
 
-from django_workflow.conf import settings
+from django_workflow.conf import allowed_of, settings
 from django_workflow.core.calls import CallRequest, check_url, is_secret, masked_url
 from django_workflow.core.durations import format_duration
 from django_workflow.core.exceptions import InvalidOptionError
@@ -40,7 +40,7 @@ def policies() -> tuple[Policy, Policy | None]:
     Raises:
         ValueError: ``WORKFLOW["CALL_ALLOW"]`` cannot work.
     """
-    networks, hosts = settings().CALL_ALLOW
+    networks, hosts = allowed_of(settings().CALL_ALLOW)
     has_proxy = settings().CALL_PROXY is not None
     usual = Policy(allowed_networks=networks, allowed_ports=PORTS, allow_proxy=has_proxy)
     if not hosts:
@@ -52,6 +52,20 @@ def policies() -> tuple[Policy, Policy | None]:
         allow_proxy=has_proxy,
     )
     return usual, by_name
+
+
+def problem() -> str | None:
+    """Return why ``WORKFLOW["CALL_ALLOW"]`` cannot work, or None."""
+    try:
+        policies()
+    except ValueError as error:
+        return str(error)
+    return None
+
+
+def opens_metadata() -> bool:
+    """Tell whether calls may reach the address at which clouds give their machines' passwords away."""
+    return policies()[0].permits_address("169.254.169.254")
 
 
 class HttpCaller:

@@ -205,24 +205,28 @@ class WorkflowSandbox:
         if rule is not None and rule.fault is Fault.FAIL:
             outcome: Answer | NoAnswerError = NoAnswerError(str(rule.raised()))
         else:
-            try:
-                outcome = self._answers.take(call.request, name, call.claim.run_id, call.attempt)
-            except UnexpectedCallError:
-                claims.release([(call.claim.delivery_id, call.claim.token)])
-                raise
+            outcome = self._ask(call, name)
+        if rule is None or rule.fault is not Fault.CRASH_AFTER:
+            finish(call, outcome, parse_duration(0), self._worker)
+
+    def _ask(self, call: DueCall, name: str) -> Answer | NoAnswerError:
+        request = call.request
+        try:
+            outcome = self._answers.take(request, name, call.claim.run_id, call.attempt)
+        except UnexpectedCallError:
+            claims.release([(call.claim.delivery_id, call.claim.token)])
+            raise
         self.calls.append(
             MadeCall(
                 step=name,
                 attempt=call.attempt,
-                method=call.request.method,
-                url=call.request.url,
-                headers=Headers(call.request.headers),
-                content=call.request.body,
+                method=request.method,
+                url=request.url,
+                headers=Headers(request.headers),
+                content=request.body,
             )
         )
-        if rule is not None and rule.fault is Fault.CRASH_AFTER:
-            return
-        finish(call, outcome, parse_duration(0), self._worker)
+        return outcome
 
     # What the hooks ask
 

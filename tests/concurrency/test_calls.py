@@ -78,7 +78,9 @@ def test_calls_are_made_side_by_side_and_hold_no_worker(asking: Any) -> None:
         eventually(lambda: len(seen) == 20)
         assert drain() == 0
         assert Run.objects.stuck().count() == 0
-        assert runs[0].refresh().reason.startswith('"ask" is waiting for the answer to GET http://127')
+        assert (
+            runs[0].refresh().reason.startswith('"ask" is waiting for the answer to GET http://127')
+        )
         # Longer than the lease: renewed, none is made twice.
         time.sleep(1.5)
         gate.set()

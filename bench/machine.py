@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import sqlite3
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +91,25 @@ def cpu_seconds(*roots: int) -> float:
         total += ticks.get(process, 0)
         todo += parents.get(process, [])
     return total / TICKS
+
+
+def memory_mb(root: int) -> float:
+    """Return the memory of a process and its descendants in megabytes; what they share is counted once."""
+    children: dict[int, list[int]] = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with suppress(OSError):
+                children.setdefault(parent_of(int(entry.name)), []).append(int(entry.name))
+    todo, total = [root], 0
+    while todo:
+        process = todo.pop()
+        todo += children.get(process, [])
+        with suppress(OSError):
+            found = re.search(
+                r"^Pss:\s+(\d+)", Path(f"/proc/{process}/smaps_rollup").read_text(), re.M
+            )
+            total += int(found[1]) if found else 0
+    return total / 1024
 
 
 def parent_of(process: int) -> int:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 RUNS, STEPS, LATENCY_RUNS, LONG = 500, 10, 60, 1_000
+CALLS, CALL_SECONDS = 500, 10
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "bench.settings")
 
 
@@ -39,7 +40,7 @@ from bench import (
     celery_app,  # noqa: F401  hints go where this app says
     machine,
 )
-from bench.workflows import http_steps, inline_steps
+from bench.workflows import http_steps, inline_steps, slow_call
 from django_workflow.core.journal import Journal
 from django_workflow.models import Delivery, Run, Step
 from django_workflow.runtime.worker import drain
@@ -183,6 +184,37 @@ class Bench:
         )
         self.say(workload, measured, f"{LONG / total / self.limit:.2f} steps per limit transaction")
 
+    def calls(self, workload: str) -> None:
+        """Let many runs call a slow server at once, beside what else there is to do."""
+        port = free_port()
+        with process(sys.executable, "-m", "bench.slow", str(port)):
+            wait_for_port(port)
+            payloads = [{"url": f"http://127.0.0.1:{port}/{CALL_SECONDS}"}] * CALLS
+            before = self.cpu()["workers"]
+            began = time.perf_counter()
+            ids = [run.id for run in slow_call.trigger_many(payloads)]
+            most = 0.0
+            while Run.objects.filter(id__in=ids).exclude(status="completed").exists():
+                most = max(most, machine.memory_mb(self.roots["workers"]))
+                time.sleep(0.2)
+            took = time.perf_counter() - began
+        last = max(Step.objects.filter(run__in=ids).values_list("created_at", flat=True))
+        first = min(Run.objects.filter(id__in=ids).values_list("created_at", flat=True))
+        self.say(
+            workload,
+            f"{CALLS} calls of {CALL_SECONDS} s in {took:.1f} s (the last one registered after "
+            f"{(last - first).total_seconds():.1f} s); workers at most {most:.0f} MB, "
+            f"{self.cpu()['workers'] - before:.1f} CPU-s",
+        )
+
+
+def wait_for_port(port: int) -> None:
+    """Wait until somebody listens there."""
+    for _ in range(200):
+        with suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+            return
+        time.sleep(0.05)
+
 
 def replay_cost(run: Any) -> float:
     """Return the microseconds that a pass over a kept journal spends on a recorded step."""
@@ -254,6 +286,7 @@ def main() -> None:
             "latency-http": lambda: bench.latency("latency-http", http_steps),
             "long": lambda: bench.long("long", inline_steps),
             "long-http": lambda: bench.long("long-http", http_steps),
+            "calls": lambda: bench.calls("calls"),
         }
         for name in sys.argv[1:] or workloads:
             workloads[name]()

@@ -18,6 +18,7 @@ if "BENCH_SQLITE" in os.environ:
 WORKFLOW = {
     "BASE_URL": os.environ.get("BENCH_BASE_URL", "http://127.0.0.1:1"),
     "TRANSPORT": "inline",
+    "CALL_ALLOW": ["127.0.0.0/8"],
 }
 CELERY_BROKER_URL = os.environ.get("BENCH_BROKER", "memory://")
 CELERY_DB_REUSE_MAX = 1_000_000

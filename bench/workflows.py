@@ -22,3 +22,9 @@ def steps(ctx: WorkflowContext[Any]) -> int:
 
 inline_steps = workflow(name="inline_steps", transport="inline")(steps)
 http_steps = workflow(name="http_steps", transport="http")(steps)
+
+
+@workflow(name="slow_call", transport="inline")
+def slow_call(ctx: WorkflowContext[Any]) -> int:
+    """Call a server that takes its time."""
+    return ctx.call("slow", ctx.request_payload["url"]).status

@@ -18,6 +18,7 @@ from django_workflow.core.anywhere import (
     notify,
 )
 from django_workflow.core.approvals import ApprovalResult
+from django_workflow.core.calls import CallResult, Headers
 from django_workflow.core.codec import register_dataclass, register_enum, register_type
 from django_workflow.core.context import CurrentStep, current_step
 from django_workflow.core.context_async import AsyncWorkflowContext
@@ -77,6 +78,7 @@ __all__ = [
     "ArrivedEvent",
     "AsyncWorkflowContext",
     "CallError",
+    "CallResult",
     "ChildRunError",
     "CrashLoopError",
     "Cron",
@@ -88,6 +90,7 @@ __all__ = [
     "Failure",
     "InvalidDecisionError",
     "InvalidEventError",
+    "Headers",
     "InvalidOptionError",
     "Middleware",
     "MisplacedStepError",

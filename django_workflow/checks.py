@@ -18,6 +18,7 @@ from django_workflow.core.exceptions import WorkflowError
 from django_workflow.core.middleware import Middleware
 from django_workflow.core.workflow import Workflow, registry
 from django_workflow.runtime.payloads import check_payload
+from django_workflow.runtime import http_call
 from django_workflow.runtime.urls import path_of
 
 TAG = "django_workflow"
@@ -32,6 +33,7 @@ def register_checks() -> None:
     checks.register(check_project, TAG)
     checks.register(check_database, TAG)
     checks.register(check_http, TAG)
+    checks.register(check_calls, TAG)
     checks.register(check_celery, TAG)
     checks.register(check_schedules, TAG)
     checks.register(check_middleware, TAG)
@@ -166,6 +168,30 @@ def check_http(**_: Any) -> list[CheckMessage]:
     if settings is None:
         return []
     return [*_unreachable(settings), *_reconnecting(settings)]
+
+
+def check_calls(**_: Any) -> list[CheckMessage]:
+    """E008, W009: what calls to other servers may reach."""
+    if _read() is None:
+        return []
+    problem = http_call.problem()
+    if problem is not None:
+        return [
+            _error(
+                8,
+                f'WORKFLOW["CALL_ALLOW"] cannot work, so no call is made: {problem}.',
+                'List networks, as "10.0.0.0/8", and hosts, as "erp.internal" or "*.internal".',
+            )
+        ]
+    if not http_call.opens_metadata():
+        return []
+    return [
+        _warning(
+            9,
+            'WORKFLOW["CALL_ALLOW"] opens 169.254.169.254, where clouds hand out the credentials of their machines.',
+            "List the networks and hosts that calls have to reach, and no more.",
+        )
+    ]
 
 
 def _over_http(settings: conf.Settings) -> list[Workflow[Any, Any]]:

@@ -7,12 +7,14 @@ because the view is dropped on ``setting_changed``. Everything wrong with the di
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import MISSING, dataclass, fields
 from datetime import timedelta
 from difflib import get_close_matches
 from functools import cache
-from typing import Any
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from typing import Any, Final, NamedTuple
 
 from django.conf import settings as django_settings
 from django.core.signals import setting_changed
@@ -25,6 +27,14 @@ from django_workflow.core.types import DEAD_LETTER, FINISHED
 DEFAULT_POLICY = RetryPolicy()
 FINISHED_STATES = tuple(sorted(map(str, FINISHED)))
 ENDED_STATES = (*FINISHED_STATES, *sorted(map(str, DEAD_LETTER)))
+HOST: Final = re.compile(r"(\*\.)?[^\s/:@*?#\[\]]+")
+
+
+class Allowed(NamedTuple):
+    """What calls may reach although it is private."""
+
+    networks: tuple[IPv4Network | IPv6Network, ...]
+    hosts: tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -50,6 +60,11 @@ class Settings:
     SWEEP_INTERVAL: timedelta = timedelta(seconds=1)
     HTTP_TIMEOUT: timedelta = timedelta(minutes=15)
     HTTP_CONCURRENCY: int = 4
+    CALL_TIMEOUT: timedelta = timedelta(seconds=60)
+    CALL_ALLOW: tuple[str, ...] = ()
+    CALL_PROXY: str | None = None
+    CALL_MAX_BYTES: int = 5_000_000
+    CALLS_AT_ONCE: int = 500
     MAX_PAYLOAD_BYTES: int = 10_000_000
     MAX_RESULT_BYTES: int = 10_000_000
     STEPS_WARNING: int | None = 5_000
@@ -116,6 +131,10 @@ def _base_url(name: str, value: Any) -> str | None:
     return text.rstrip("/")
 
 
+def _proxy(name: str, value: Any) -> str | None:
+    return _base_url(name, value)
+
+
 def _boolean(name: str, value: Any) -> bool:
     if not isinstance(value, bool):
         raise InvalidOptionError(f'WORKFLOW["{name}"] must be True or False, not {value!r}.')
@@ -136,6 +155,35 @@ def _optional_count(name: str, value: Any) -> int | None:
 
 def _policy(name: str, value: Any) -> RetryPolicy:
     return RetryPolicy.of(value, DEFAULT_POLICY)
+
+
+def _allow(name: str, value: Any) -> tuple[str, ...]:
+    if isinstance(value, str) or not isinstance(value, Iterable):
+        raise InvalidOptionError(f'WORKFLOW["{name}"] must be a list of texts, not {value!r}.')
+    entries = tuple(_text(name, entry) for entry in value)
+    allowed_of(entries)
+    return entries
+
+
+def allowed_of(entries: Iterable[str]) -> Allowed:
+    """Sort what ``CALL_ALLOW`` lists into networks and hosts.
+
+    Raises:
+        InvalidOptionError: an entry is neither.
+    """
+    networks: list[IPv4Network | IPv6Network] = []
+    hosts: list[str] = []
+    for entry in entries:
+        try:
+            networks.append(ip_network(entry))
+        except ValueError as error:
+            if HOST.fullmatch(entry) is None or entry.rpartition(".")[2].isdecimal():
+                raise InvalidOptionError(
+                    'WORKFLOW["CALL_ALLOW"] lists networks, as "10.0.0.0/8", and hosts, as "erp.internal" or '
+                    f'"*.internal"; {entry!r} is neither.'
+                ) from error
+            hosts.append(entry.lower())
+    return Allowed(tuple(networks), tuple(hosts))
 
 
 def _keys(name: str, value: Any) -> tuple[str, ...]:
@@ -188,6 +236,11 @@ _READERS: Mapping[str, Callable[[str, Any], Any]] = {
     "SWEEP_INTERVAL": _duration,
     "HTTP_TIMEOUT": _duration,
     "HTTP_CONCURRENCY": _count,
+    "CALL_TIMEOUT": _duration,
+    "CALL_ALLOW": _allow,
+    "CALL_PROXY": _proxy,
+    "CALL_MAX_BYTES": _count,
+    "CALLS_AT_ONCE": _count,
     "MAX_PAYLOAD_BYTES": _count,
     "MAX_RESULT_BYTES": _count,
     "STEPS_WARNING": _optional_count,

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from datetime import date, datetime
 from typing import Any, NoReturn, overload
 from uuid import UUID
 
 from django_workflow.core.approvals import ApprovalRequest, ApprovalResult
 from django_workflow.core.arguments import notify_fields
+from django_workflow.core.calls import CallRequest, CallResult
 from django_workflow.core.context import A, AsyncBranch, B, BaseContext, C, PayloadT
 from django_workflow.core.durations import parse_duration, parse_moment
 from django_workflow.core.events import EventResult, SentEvent, Wanted
+from django_workflow.core.retry import RetryPolicy
 from django_workflow.core.steps import (
     AtomicStep,
     CreateWebhookStep,
+    CallStep,
     NotifyStep,
     RunStep,
     SleepStep,
@@ -56,6 +59,29 @@ class AsyncWorkflowContext(BaseContext[PayloadT]):
     ) -> T:
         """See `WorkflowContext.atomic()`; ``fn`` is a plain function."""
         return await self._pass.meet(AtomicStep, name, self._options, (fn, args, kwargs))  # type: ignore[no-any-return]
+
+    async def call(
+        self,
+        name: str,
+        url: str,
+        *,
+        method: str = "GET",
+        json: Any = None,
+        form: Mapping[str, Any] | None = None,
+        body: str | bytes | Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
+        timeout: Any = None,
+        retries: int | RetryPolicy | None = None,
+        retry_delay: Any = None,
+    ) -> CallResult:
+        """See `WorkflowContext.call()`."""
+        request = CallRequest.of(
+            url, method=method, json=json, form=form, body=body, headers=headers
+        )
+        options = self._options.over_given(
+            timeout=timeout, retries=retries, retry_delay=retry_delay
+        )
+        return CallResult.from_record(await self._pass.meet(CallStep, name, options, (request,)))
 
     async def sleep(self, name: str, duration: Any) -> None:
         """See `WorkflowContext.sleep()`."""

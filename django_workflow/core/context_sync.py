@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import date, datetime
 from typing import Any, NoReturn, overload
 from uuid import UUID
 
 from django_workflow.core.approvals import ApprovalRequest, ApprovalResult
 from django_workflow.core.arguments import notify_fields
+from django_workflow.core.calls import CallRequest, CallResult
 from django_workflow.core.context import A, B, BaseContext, C, PayloadT
 from django_workflow.core.durations import parse_duration, parse_moment
 from django_workflow.core.events import EventResult, SentEvent, Wanted
+from django_workflow.core.retry import RetryPolicy
 from django_workflow.core.steps import (
     AtomicStep,
     CreateWebhookStep,
+    CallStep,
     NotifyStep,
     RunStep,
     SleepStep,
@@ -62,6 +65,52 @@ class WorkflowContext(BaseContext[PayloadT]):
             StepError: the step gave up after its retries; nothing of it was committed.
         """
         return self._pass.meet(AtomicStep, name, self._options, (fn, args, kwargs))  # type: ignore[no-any-return]
+
+    def call(
+        self,
+        name: str,
+        url: str,
+        *,
+        method: str = "GET",
+        json: Any = None,
+        form: Mapping[str, Any] | None = None,
+        body: str | bytes | Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
+        timeout: Any = None,
+        retries: int | RetryPolicy | None = None,
+        retry_delay: Any = None,
+    ) -> CallResult:
+        """Send an HTTP request and wait for its answer; no worker slot and no web process is held meanwhile.
+
+        Any status is a result, not an error. Made at least once: the ``Idempotency-Key`` header is the same at each
+        attempt, also after a crash. Private addresses are refused unless ``WORKFLOW["CALL_ALLOW"]`` opens them.
+
+        Args:
+            name: The step's name.
+            url: An http or https URL.
+            method: The HTTP method.
+            json: A body, sent as JSON.
+            form: A body, sent as a form.
+            body: A body as text or bytes.
+            headers: What is sent along. Secrets are masked wherever they are shown.
+            timeout: How long one attempt may take; default ``WORKFLOW["CALL_TIMEOUT"]``.
+            retries: How often the request is repeated where there is no answer, or one of 408, 425, 429 and 5xx;
+                default: what `using()` says, else not at all.
+            retry_delay: The time between attempts, unless the answer asks for another one.
+
+        Raises:
+            InvalidOptionError: an argument cannot work.
+            NotSerializableError: ``json`` is no JSON.
+            PayloadTooLargeError: the body is too long.
+            CallError: there was no answer, after all retries.
+        """
+        request = CallRequest.of(
+            url, method=method, json=json, form=form, body=body, headers=headers
+        )
+        options = self._options.over_given(
+            timeout=timeout, retries=retries, retry_delay=retry_delay
+        )
+        return CallResult.from_record(self._pass.meet(CallStep, name, options, (request,)))
 
     def sleep(self, name: str, duration: Any) -> None:
         """Let the run rest for a while (timedelta, seconds, or text as ``"2d"``); costs nothing.

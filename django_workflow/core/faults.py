@@ -5,9 +5,11 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable
 from operator import itemgetter
+from typing import Final
 
 from django_workflow.core.exceptions import (
     ArgumentDriftError,
+    CallError,
     InvalidOptionError,
     MisplacedStepError,
     NonDeterminismError,
@@ -19,6 +21,11 @@ from django_workflow.core.exceptions import (
 from django_workflow.core.journal import Record
 from django_workflow.core.steps import KEY_LENGTH, NAME_LENGTH
 from django_workflow.core.types import Failure
+
+#: What a step's failure is raised as, where the engine itself gave it up.
+OWN_ERRORS: Final = {
+    f"{cls.__module__}.{cls.__name__}": cls for cls in (StepTimeoutError, CallError)
+}
 
 
 def divergence(record: Record, found: str, *, name: str, run_id: str) -> NonDeterminismError:
@@ -142,7 +149,7 @@ def check_storable(name: str, key: str, *, run_id: str) -> None:
 
 def error_of(record: Record, failure: Failure) -> StepError:
     """Build the error of a failed step from its record, as it is raised at every pass."""
-    cls = StepTimeoutError if failure.error_class.endswith(".StepTimeoutError") else StepError
+    cls = OWN_ERRORS.get(failure.error_class, StepError)
     times = "1 attempt" if failure.attempts == 1 else f"{failure.attempts} attempts"
     error = cls(
         f'Step "{record.name}" gave up after {times}: {failure.error_class}: {failure.message}',

@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from typing import Any, ClassVar
 
 from django_workflow.core.approvals import ApprovalRequest
+from django_workflow.core.calls import CallRequest
 from django_workflow.core.durations import parse_duration
 from django_workflow.core.events import Wanted
 from django_workflow.core.exceptions import InvalidOptionError
@@ -69,6 +70,11 @@ class StepOptions:
             raise InvalidOptionError(f"overlap is True or False, not {changes['overlap']!r}.")
         return replace(self, **changes)
 
+    def over_given(self, **changes: Any) -> StepOptions:
+        """Return a copy with those of these changes that are given: an option of a verb wins over `using()`."""
+        given = {name: value for name, value in changes.items() if value is not None}
+        return self.using(**given) if given else self
+
     def over(self, base: StepOptions) -> StepOptions:
         """Return these options, filled up from ``base`` where they say nothing."""
         return StepOptions(
@@ -102,6 +108,8 @@ class Step:
 
     kind: ClassVar[StepKind]
     has_body: ClassVar[bool] = False
+    #: Who carries out its delivery: any worker, or those that look for this lane.
+    lane: ClassVar[str] = ""
     #: Whether `arguments` are compared with the recorded ones at replay.
     compares: ClassVar[bool] = False
 
@@ -252,3 +260,18 @@ class PatchStep(Step):
     """``ctx.patched``: the marker that a run went through the new code. Written with the next record."""
 
     kind: ClassVar[StepKind] = StepKind.PATCH
+
+
+@dataclass(frozen=True, slots=True)
+class CallStep(Step):
+    """``ctx.call``: a request to another server, made by a worker that holds nothing else meanwhile."""
+
+    request: CallRequest
+
+    kind: ClassVar[StepKind] = StepKind.CALL
+    lane: ClassVar[str] = "call"
+    compares: ClassVar[bool] = True
+
+    def arguments(self) -> dict[str, JSONValue]:
+        """Return method and URL."""
+        return self.request.arguments()

@@ -21,7 +21,9 @@ from django_workflow.conf import settings
 from django_workflow.dispatchers.publisher import Publisher
 from django_workflow.dispatchers.rarely import Rarely
 from django_workflow.dispatchers.sweeping import SweepThread
-from django_workflow.runtime import worker
+from django_workflow.runtime import call_thread, worker
+from django_workflow.runtime.bell import bell
+from django_workflow.runtime.call_thread import CallThread
 
 logger = logging.getLogger(__name__)
 
@@ -155,6 +157,7 @@ _pipe = _Pipe()
 
 class _Sweeps:
     thread: SweepThread | None = None
+    calls: CallThread | None = None
 
 
 def _worker_begins(**_: Any) -> None:
@@ -162,6 +165,7 @@ def _worker_begins(**_: Any) -> None:
     dispatcher.is_worker = True
     worker.stopping.clear()
     _pipe.open()
+    bell.open()
 
 
 def _pool_process_begins(**_: Any) -> None:
@@ -174,6 +178,9 @@ def _worker_is_ready(*, sender: Any, **_: Any) -> None:
         # The current app is the thread's own; without this the thread would have the fallback.
         _Sweeps.thread = SweepThread(prepare=sender.app.set_current)
         _Sweeps.thread.start()
+    if _Sweeps.calls is None or not _Sweeps.calls.is_alive():
+        _Sweeps.calls = CallThread(prepare=sender.app.set_current)
+        _Sweeps.calls.start()
 
 
 def _worker_stops(**_: Any) -> None:
@@ -182,6 +189,13 @@ def _worker_stops(**_: Any) -> None:
     _pipe.close()
     if _Sweeps.thread is not None:
         _Sweeps.thread.stop()
+    if _Sweeps.calls is not None:
+        _Sweeps.calls.stop()
+
+
+def _worker_has_stopped(**_: Any) -> None:
+    """In the main process, at its end: calls in flight are given back."""
+    call_thread.stopped(_Sweeps.calls)
 
 
 def _beat_begins(*, sender: Any, **_: Any) -> None:
@@ -205,6 +219,7 @@ def connect_signals() -> None:
         (signals.worker_ready, _worker_is_ready),
         (signals.worker_shutting_down, _worker_stops),
         (signals.worker_shutdown, _worker_stops),
+        (signals.worker_shutdown, _worker_has_stopped),
         (signals.beat_init, _beat_begins),
     ):
         signal.connect(receiver, weak=False, dispatch_uid=f"django_workflow.{receiver.__name__}")

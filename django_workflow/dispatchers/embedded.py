@@ -23,6 +23,7 @@ from django.db import connections
 from django_workflow.dispatchers.celery import dispatcher
 from django_workflow.dispatchers.sweeping import WatchThread
 from django_workflow.runtime import sweeper
+from django_workflow.runtime.call_thread import CallThread
 from django_workflow.runtime.stopping import hand_back_all
 
 logger = logging.getLogger(__name__)
@@ -69,6 +70,7 @@ class Engine:
         self.ready = Event()
         self._stopping = Event()
         self._sweep: WatchThread | None = None
+        self._calls: CallThread | None = None
         self._beat: Service | None = None
 
     def start(self) -> Description:
@@ -89,6 +91,8 @@ class Engine:
         self._start_thread("beat", self._tick, app)
         self._sweep = WatchThread(prepare=app.set_current)
         self._sweep.start()
+        self._calls = CallThread(prepare=app.set_current)
+        self._calls.start()
         broker = app.connection_for_read().as_uri() if has_broker else MEMORY
         return Description(threads=threads, broker=broker, freed=freed)
 
@@ -103,7 +107,11 @@ class Engine:
             self._sweep.stop()
         if self._beat is not None:
             self._beat.stop()
+        if self._calls is not None:
+            self._calls.stop()
         hand_back_all(within_seconds=seconds)
+        if self._calls is not None:
+            self._calls.join(max(seconds, 0.1))
 
     def _start_thread(self, name: str, target: Any, *arguments: Any) -> None:
         Thread(target=target, args=arguments, name=f"django_workflow-{name}", daemon=True).start()

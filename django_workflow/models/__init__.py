@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from django_workflow.models.actions import Action
 from django_workflow.models.approvals import Approval, ApprovalAssignee, ApprovalQuerySet
+from django_workflow.models.calls import Call
 from django_workflow.models.deliveries import Delivery, DeliveryQuerySet, Sweep
 from django_workflow.models.events import Event, EventQuerySet, Waiter, WaiterQuerySet
 from django_workflow.models.history import Generation, PastStep, RunLog
@@ -24,6 +25,7 @@ __all__ = [
     "ApprovalAssignee",
     "ApprovalQuerySet",
     "Attempt",
+    "Call",
     "Delivery",
     "DeliveryQuerySet",
     "Event",

@@ -33,6 +33,8 @@ class Delivery(models.Model):
 
     run = models.ForeignKey(Run, models.CASCADE, related_name="deliveries", db_index=False)
     step_key = models.CharField(_("step"), max_length=STEP_KEY_LENGTH, default="")
+    # Who may claim it: any worker, or, of calls to other servers, those that make them.
+    lane = models.CharField(max_length=10, default="", db_default="")
     due_at = models.DateTimeField(_("due"), null=True)
     leased_by = models.CharField(_("held by"), max_length=100, default="")
     token = models.BigIntegerField(_("fencing token"), default=0)
@@ -56,7 +58,7 @@ class Delivery(models.Model):
                 fields=["run", "step_key"], name="django_workflow_delivery_once_per_step"
             )
         ]
-        indexes = [models.Index(fields=["due_at"], name="dw_delivery_due")]
+        indexes = [models.Index(fields=["lane", "due_at"], name="dw_delivery_due")]
 
     def __str__(self) -> str:
         return f"{self.run_id} {self.step_key or 'turn'}"

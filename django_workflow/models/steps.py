@@ -94,6 +94,9 @@ class StepFields(models.Model):
             return f'"{self.name}" is waiting for approval by {self._deciders()}{until}'
         if self.status == types.StepStatus.WAITING and self.kind == types.StepKind.WAIT_FOR_WEBHOOK:
             return f'"{self.name}" is waiting for a call of its webhook{until}'
+        if self.kind == types.StepKind.CALL and self.is_open:
+            asked = self.arguments
+            return f'"{self.name}" is waiting for the answer to {asked.get("method")} {asked.get("url")}'
         return f'"{self.name}" is {self.status}{until}'
 
     def _deciders(self) -> str:

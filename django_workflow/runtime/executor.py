@@ -41,10 +41,12 @@ from django_workflow.core.replay import (
 )
 from django_workflow.core.replay_async import AsyncReplay
 from django_workflow.core.replay_sync import SyncReplay
-from django_workflow.core.steps import Step
+from django_workflow.core.steps import CallStep, Step
 from django_workflow.core.types import Failure, RunStatus, StepStatus
 from django_workflow.core.workflow import Workflow, registry
 from django_workflow.runtime.announcing import around_pass, run_cancelled
+from django_workflow.runtime.bell import bell
+from django_workflow.runtime.calling import request_text
 from django_workflow.runtime.endings import Ending
 from django_workflow.runtime.failure import (
     DEATHS_ALLOWED,
@@ -393,17 +395,25 @@ class _Entry:
         rows = [opened(step) for step, record in outcome.steps if record is None]
         if self._outgrows(len(rows)):
             return
+        calls = {
+            step.key: request_text(self.claim, step)
+            for step, record in outcome.steps
+            if isinstance(step, CallStep) and (record is None or not record.delivered)
+        }
         with self.performer.telling.joined():
             records.wait(
                 self.claim,
                 rows,
                 fan_out=fan_out,
+                calls=calls,
                 due_at=self._deadline(),
                 markers=[marker_row(m) for m in self.markers],
             )
         if any(row.awaits for row in rows):
             # After the commit: whoever commits last, this wait or an event's sender, sees the other.
             match_waiting(self.claim.run_id)
+        if calls:
+            bell.ring()
 
     def _outgrows(self, new: int) -> bool:
         """Block the run if so many steps more are too many."""

@@ -10,6 +10,7 @@ from django_workflow.core.journal import Record
 from django_workflow.core.steps import PatchStep, Step
 from django_workflow.core.types import StepKind, StepStatus
 from django_workflow.runtime.approvals import elapse_approval, open_approval
+from django_workflow.runtime.calling import open_call
 from django_workflow.runtime.sleeping import (
     elapse_sleep,
     open_sleep,
@@ -58,6 +59,7 @@ HANDLERS: Final[Mapping[str, Handler]] = {
         opened=open_sleep_until, perform=perform_sleep_until, elapse=elapse_sleep
     ),
     StepKind.WAIT_FOR_EVENT: Handler(opened=open_wait, elapse=elapse_wait),
+    StepKind.CALL: Handler(opened=open_call),
     StepKind.NOTIFY: Handler(perform=perform_notify),
     StepKind.CREATE_WEBHOOK: Handler(perform=perform_create_webhook),
     StepKind.WAIT_FOR_APPROVAL: Handler(opened=open_approval, elapse=elapse_approval),

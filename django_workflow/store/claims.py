@@ -48,22 +48,27 @@ def now() -> datetime:
     return moment
 
 
-def claim(worker: str, limit: int, *, only: Collection[str] | None = None) -> list[Claim]:
-    """Take up to ``limit`` due deliveries, oldest first, each under a lease and a new token.
+def claim(
+    worker: str, limit: int, *, only: Collection[str] | None = None, lane: str = ""
+) -> list[Claim]:
+    """Take up to ``limit`` due deliveries of a lane, oldest first, each under a lease and a new token.
 
     A pending run is running from here on. ``only`` names the runs to look at (the sandbox's).
     """
     if isinstance(dialect(), Postgres) and only is None:
-        return _claim_in_one(worker, limit)
+        return _claim_in_one(worker, limit, lane)
     speak = dialect()
     current, values = speak.now()
     with connection().cursor() as cursor:
-        cursor.execute(f"SELECT 1 FROM {DELIVERY} WHERE due_at <= {current} LIMIT 1", values)
+        cursor.execute(
+            f"SELECT 1 FROM {DELIVERY} WHERE lane = %s AND due_at <= {current} LIMIT 1",
+            (lane, *values),
+        )
         if cursor.fetchone() is None:
             return []
     leased, lease_values = speak.now(settings().LEASE)
     with transaction.atomic(using=settings().DATABASE), connection().cursor() as cursor:
-        ids = speak.claimable(cursor, limit, only)
+        ids = speak.claimable(cursor, limit, only, lane)
         if not ids:
             return []
         marks = ", ".join(["%s"] * len(ids))
@@ -123,7 +128,7 @@ def _claim_of(row: Sequence[Any]) -> Claim:
     return Claim(*columns)
 
 
-def _claim_in_one(worker: str, limit: int) -> list[Claim]:
+def _claim_in_one(worker: str, limit: int, lane: str) -> list[Claim]:
     speak = dialect()
     current, values = speak.now()
     leased, lease_values = speak.now(settings().LEASE)
@@ -131,7 +136,7 @@ def _claim_in_one(worker: str, limit: int) -> list[Claim]:
     # the end only: the index does not hold the id, and thousands triggered at once would be sorted at each claim.
     with connection().cursor() as cursor:
         cursor.execute(
-            f"WITH due AS MATERIALIZED (SELECT id FROM {DELIVERY} WHERE due_at <= {current} ORDER BY due_at "
+            f"WITH due AS MATERIALIZED (SELECT id FROM {DELIVERY} WHERE lane = %s AND due_at <= {current} ORDER BY due_at "
             "LIMIT %s FOR UPDATE SKIP LOCKED), "
             f"c AS (UPDATE {DELIVERY} d SET due_at = {leased}, leased_by = %s, token = d.token + 1, entries = 0, "
             f"tries = d.tries + 1 FROM due WHERE d.id = due.id RETURNING d.*), "
@@ -139,7 +144,7 @@ def _claim_in_one(worker: str, limit: int) -> list[Claim]:
             "WHERE u.id = c.run_id AND u.status = 'pending') "
             f"SELECT {_CLAIM_LIST_IN_ONE}, {current}, {_RUN_LIST} FROM c JOIN {RUN} r ON r.id = c.run_id "
             f"JOIN {DELIVERY} o ON o.id = c.id ORDER BY o.due_at, o.id",
-            (*values, limit, *lease_values, worker, *values, *values),
+            (lane, *values, limit, *lease_values, worker, *values, *values),
         )
         return [_claim_of(row) for row in cursor.fetchall()]
 
@@ -357,24 +362,27 @@ def take_sweep(worker: str, interval: timedelta, what: int = SWEEPING) -> bool:
 
 
 def count_due(limit: int) -> int:
-    """Return how many deliveries may be claimed now, counting no further than ``limit``."""
+    """Return how many deliveries any worker may claim now, counting no further than ``limit``."""
     current, values = dialect().now()
     with connection().cursor() as cursor:
         cursor.execute(
-            f"SELECT COUNT(*) FROM (SELECT 1 FROM {DELIVERY} WHERE due_at <= {current} LIMIT %s) AS due",
+            f"SELECT COUNT(*) FROM (SELECT 1 FROM {DELIVERY} WHERE lane = '' AND due_at <= {current} LIMIT %s) AS due",
             (*values, limit),
         )
         return int(cursor.fetchone()[0])
 
 
-def time_to_next_due() -> timedelta | None:
-    """Return in how long the next delivery or schedule becomes due, or a lease ends; None if none does that is not so yet."""
+def time_to_next_due(lane: str = "") -> timedelta | None:
+    """Return in how long the next delivery of a lane, or schedule, becomes due, or a lease ends; None if none does.
+
+    What is due already does not count. Schedules belong to the ordinary lane.
+    """
     current, values = dialect().now()
     with connection().cursor() as cursor:
         cursor.execute(
-            f"SELECT (SELECT MIN(due_at) FROM {DELIVERY} WHERE due_at > {current}), "
-            f"(SELECT MIN(due_at) FROM {Schedule._meta.db_table} WHERE due_at > {current}), {current}",
-            (*values, *values, *values),
+            f"SELECT (SELECT MIN(due_at) FROM {DELIVERY} WHERE lane = %s AND due_at > {current}), "
+            f"(SELECT MIN(due_at) FROM {Schedule._meta.db_table} WHERE due_at > {current} AND %s = ''), {current}",
+            (lane, *values, *values, lane, *values),
         )
         *found, moment = (moment_of(value) for value in cursor.fetchone())
     due = min((one for one in found if one is not None), default=None)

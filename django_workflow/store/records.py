@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Any, NamedTuple
+from types import MappingProxyType
+from typing import Any, Final, NamedTuple
 
 from django.db import transaction
 
@@ -14,10 +15,12 @@ from django_workflow.core.exceptions import DeliveryFencedError
 from django_workflow.core.journal import Record
 from django_workflow.core.types import StepStatus
 from django_workflow.models import Attempt
-from django_workflow.store import approval_rows, waiters
+from django_workflow.store import approval_rows, requests, waiters
 from django_workflow.store.claims import FREE, give_back
 from django_workflow.store.rows import DELIVERY, STEP, Claim, StepRow, moment_of
 from django_workflow.store.sql import STEP_INSERT_COLUMNS, Postgres, connection, dialect
+
+NO_CALLS: Final[Mapping[str, str]] = MappingProxyType({})
 
 
 class AttemptRow(NamedTuple):
@@ -176,12 +179,14 @@ def wait(
     rows: Iterable[StepRow],
     *,
     fan_out: Sequence[str] = (),
+    calls: Mapping[str, str] = NO_CALLS,
     due_at: datetime | None = None,
     markers: Iterable[StepRow] = (),
 ) -> None:
     """Register what a pass found pending and give the turn back, in one transaction.
 
-    ``fan_out`` names the steps that get a step delivery of their own, due at once.
+    ``fan_out`` names the steps that get a step delivery of their own, due at once; ``calls`` those that get one for who
+    makes calls, each with its request.
 
     Raises:
         DeliveryFencedError: the claim is stale; nothing was written.
@@ -201,12 +206,15 @@ def wait(
         _insert_open(cursor, claim.run_id, new)
         waiters.insert(cursor, claim.run_id, new)
         approval_rows.insert(claim.run_id, new)
-        for key in fan_out:
+        for key in (*fan_out, *calls):
             cursor.execute(
                 f"UPDATE {STEP} SET delivered = %s WHERE run_id = %s AND {speak.name('key')} = %s AND sequence IS NULL",
                 (True, claim.run_id, key),
             )
         _insert_deliveries(cursor, claim.run_id, fan_out)
+        if calls:
+            requests.insert(cursor, claim.run_id, calls)
+            _insert_deliveries(cursor, claim.run_id, list(calls), lane=requests.LANE)
         earliest = _earliest(cursor, claim.run_id, due_at)
         give_back(claim, due_at=earliest)
 
@@ -227,16 +235,16 @@ def _insert_open(cursor: Any, run_id: str, rows: Sequence[StepRow]) -> None:
         )
 
 
-def _insert_deliveries(cursor: Any, run_id: str, keys: Sequence[str]) -> None:
+def _insert_deliveries(cursor: Any, run_id: str, keys: Sequence[str], lane: str = "") -> None:
     speak = dialect()
     now, values = speak.now()
-    one = f"(%s, %s, {now}, '', 0, 0, 0, 0, '', 0, '')"
+    one = f"(%s, %s, %s, {now}, '', 0, 0, 0, 0, '', 0, '')"
     for start in range(0, len(keys), 100):
         chunk = keys[start : start + 100]
         cursor.execute(
-            f"{speak.ignore} {DELIVERY} (run_id, step_key, due_at, leased_by, token, entries, wakes, tries, begun, deaths, "
+            f"{speak.ignore} {DELIVERY} (run_id, step_key, lane, due_at, leased_by, token, entries, wakes, tries, begun, deaths, "
             f"trouble) VALUES {', '.join([one] * len(chunk))}{speak.ignore_tail}",
-            [value for key in chunk for value in (run_id, key, *values)],
+            [value for key in chunk for value in (run_id, key, lane, *values)],
         )
 
 

@@ -11,7 +11,7 @@ from django.db.models import Case, F, Value, When
 from django_workflow.conf import settings
 from django_workflow.core.types import RunStatus, StepStatus
 from django_workflow.models import Delivery, Run, Step
-from django_workflow.store import waiters
+from django_workflow.store import requests, waiters
 from django_workflow.store.claims import now as database_now
 from django_workflow.store.records import OPEN, AttemptRow, keep_attempt
 from django_workflow.store.rows import DELIVERY, RUN, STEP, Claim
@@ -54,6 +54,7 @@ def _close_steps(run_id: str, status: StepStatus) -> None:
         status=status, finished_at=database_now()
     )
     waiters.delete_of_run(run_id)
+    requests.delete_open(run_id)
 
 
 def _runs(run_id: str) -> Any:

@@ -185,8 +185,10 @@ class Portable:
         cursor.execute(f"DELETE FROM {DELIVERY} WHERE id = %s AND token = %s", (delivery_id, token))
         return self.raise_wakes(cursor, run_id) if cursor.rowcount else 0
 
-    def claimable(self, cursor: Any, limit: int, only: Collection[str] | None) -> list[int]:
-        """Return the ids of due deliveries, oldest first."""
+    def claimable(
+        self, cursor: Any, limit: int, only: Collection[str] | None, lane: str = ""
+    ) -> list[int]:
+        """Return the ids of due deliveries of a lane, oldest first."""
         now, values = self.now()
         among, ids = _among(only)
         skip = (
@@ -195,8 +197,8 @@ class Portable:
             else ""
         )
         cursor.execute(
-            f"SELECT id FROM {DELIVERY} WHERE due_at <= {now}{among} ORDER BY due_at, id LIMIT %s{skip}",
-            (*values, *ids, limit),
+            f"SELECT id FROM {DELIVERY} WHERE lane = %s AND due_at <= {now}{among} ORDER BY due_at, id LIMIT %s{skip}",
+            (lane, *values, *ids, limit),
         )
         return [row[0] for row in cursor.fetchall()]
 
@@ -224,13 +226,15 @@ class MariaDB(Portable):
         for (delivery_id,) in cursor.fetchall():
             cursor.execute(f"SELECT id FROM {DELIVERY} WHERE id = %s FOR UPDATE", (delivery_id,))
 
-    def claimable(self, cursor: Any, limit: int, only: Collection[str] | None) -> list[int]:
+    def claimable(
+        self, cursor: Any, limit: int, only: Collection[str] | None, lane: str = ""
+    ) -> list[int]:
         """See `Portable.claimable()`."""
         now, values = self.now()
         among, ids = _among(only)
         cursor.execute(
-            f"SELECT id FROM {DELIVERY} WHERE due_at <= {now}{among} ORDER BY due_at, id LIMIT %s",
-            (*values, *ids, limit),
+            f"SELECT id FROM {DELIVERY} WHERE lane = %s AND due_at <= {now}{among} ORDER BY due_at, id LIMIT %s",
+            (lane, *values, *ids, limit),
         )
         found = [row[0] for row in cursor.fetchall()]
         if not found:

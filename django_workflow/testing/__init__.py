@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from django_workflow.testing.answers import MadeCall, UnexpectedCallError
 from django_workflow.testing.sandbox import WorkflowSandbox
 
-__all__ = ["WorkflowSandbox"]
+__all__ = ["MadeCall", "UnexpectedCallError", "WorkflowSandbox"]

@@ -42,12 +42,12 @@ class Rule:
     left: int
     error: BaseException | type[BaseException] | None = None
 
-    def fits(self, step: Step) -> bool:
+    def fits(self, name: str, branch: str, key: str) -> bool:
         """Tell whether the next attempt of this step is meant."""
         return (
             self.left > 0
-            and self.step == step.name
-            and self.occurrence in (None, occurrence_of(step.key, step.branch, step.name))
+            and self.step == name
+            and self.occurrence in (None, occurrence_of(key, branch, name))
         )
 
     def raised(self) -> BaseException:
@@ -75,8 +75,12 @@ class Rules:
 
     def take(self, step: Step) -> Rule | None:
         """Use up one time of the first order that fits."""
+        return self.take_named(step.name, step.branch, step.key)
+
+    def take_named(self, name: str, branch: str, key: str) -> Rule | None:
+        """Use up one time of the first order that fits the step of this name and key."""
         for rule in self._rules:
-            if rule.fits(step):
+            if rule.fits(name, branch, key):
                 rule.left -= 1
                 return rule
         return None

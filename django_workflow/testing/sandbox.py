@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from functools import partial
@@ -13,6 +13,7 @@ from asgiref.sync import sync_to_async
 from django.db.models import F, Min
 
 from django_workflow.conf import settings
+from django_workflow.core.calls import Headers
 from django_workflow.core.durations import parse_duration, parse_moment
 from django_workflow.core.exceptions import InvalidOptionError, RunNotFinishedError, WorkflowError
 from django_workflow.core.ports import get_runtime
@@ -21,6 +22,7 @@ from django_workflow.core.workflow import registry
 from django_workflow.models import Approval, Delivery, Event, Run, Schedule, Step
 from django_workflow.runtime.announcing import run_started
 from django_workflow.runtime.approval_mail import send_due
+from django_workflow.runtime.calling import Answer, DueCall, NoAnswerError, claim_calls, finish
 from django_workflow.runtime.executor import End, enter
 from django_workflow.runtime.journals import journals
 from django_workflow.runtime.performer import Allowance
@@ -30,6 +32,7 @@ from django_workflow.runtime.worker import put_off
 from django_workflow.store import claims
 from django_workflow.store.rows import Claim
 from django_workflow.store.sql import connection
+from django_workflow.testing.answers import Answers, MadeCall, UnexpectedCallError
 from django_workflow.testing.faults import Fault, Rule, Rules, SandboxPerformer
 from django_workflow.testing.hooks import (
     in_transaction,
@@ -75,6 +78,9 @@ class WorkflowSandbox(FromOutside):
         self._steps_per_pass = steps_per_pass
         self._now = datetime.now(UTC) if now is None else parse_moment(now)
         self._rules = Rules()
+        self._answers = Answers()
+        #: The requests that ``ctx.call`` has made, in their order.
+        self.calls: list[MadeCall] = []
         self._worker = f"sandbox:{secrets.token_hex(6)}"
         self._is_pending = False
         self._is_to_sync = schedules
@@ -195,8 +201,10 @@ class WorkflowSandbox(FromOutside):
                 last = claim.run
                 break
             else:
-                found = match_untried() or send_due(self.run_ids) or self._fire_schedules()
-                if not found:
+                called = self._call()
+                if called is not None:
+                    last = called
+                elif not (match_untried() or send_due(self.run_ids) or self._fire_schedules()):
                     return
         raise RestlessRunError(
             f"After {MOST_PASSES} passes there is still something due in the sandbox, last for run {last.id} of "
@@ -220,6 +228,45 @@ class WorkflowSandbox(FromOutside):
                 claims.give_back(claim, due_in=parse_duration(0))
         except DeliveryTroubleError as error:
             put_off(claim, str(error))
+
+    def _call(self) -> Any:
+        """Answer the next call that is due; return its run, or None where none is."""
+        due, found = claim_calls(self._worker, 1, only=self.run_ids)
+        for call in due:
+            self._answer(call)
+            return call.claim.run
+        return self._deliveries().first().run if found else None
+
+    def _answer(self, call: DueCall) -> None:
+        name = call.row.name or ""
+        rule = self._rules.take_named(name, call.row.branch or "", call.claim.step_key)
+        if rule is not None and rule.fault is Fault.CRASH_BEFORE:
+            return
+        if rule is not None and rule.fault is Fault.FAIL:
+            outcome: Answer | NoAnswerError = NoAnswerError(str(rule.raised()))
+        else:
+            outcome = self._ask(call, name)
+        if rule is None or rule.fault is not Fault.CRASH_AFTER:
+            finish(call, outcome, parse_duration(0), self._worker)
+
+    def _ask(self, call: DueCall, name: str) -> Answer | NoAnswerError:
+        request = call.request
+        try:
+            outcome = self._answers.take(request, name, call.claim.run_id, call.attempt)
+        except UnexpectedCallError:
+            claims.release([(call.claim.delivery_id, call.claim.token)])
+            raise
+        self.calls.append(
+            MadeCall(
+                step=name,
+                attempt=call.attempt,
+                method=request.method,
+                url=request.url,
+                headers=Headers(request.headers),
+                content=request.body,
+            )
+        )
+        return outcome
 
     # What the hooks ask
 
@@ -274,6 +321,44 @@ class WorkflowSandbox(FromOutside):
             .exclude(kind=StepKind.PATCH)
         )
         return list(found.order_by(F("sequence").asc(nulls_last=True), "id"))
+
+    # What other servers say
+
+    def respond(
+        self,
+        method: str,
+        url: str,
+        *,
+        status: int = 200,
+        json: Any = None,
+        body: str | bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+        times: int | None = None,
+        attempt: int | None = None,
+        error: str | BaseException | None = None,
+    ) -> None:
+        """Answer calls to this URL, ``times`` often (default: always), or at this attempt of a call alone; with ``error``, by giving no answer.
+
+        Several answers for one URL are given in the order in which they were set. What was called is in ``box.calls``.
+
+        Raises:
+            InvalidOptionError: an argument cannot work.
+        """
+        self._answers.add(
+            method,
+            url,
+            status=status,
+            json=json,
+            body=body,
+            headers=headers,
+            times=times,
+            attempt=attempt,
+            error=error,
+        )
+
+    def forget_answers(self) -> None:
+        """Take back every answer that `respond()` has set."""
+        self._answers.clear()
 
     # What goes wrong
 

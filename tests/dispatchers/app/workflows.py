@@ -53,3 +53,8 @@ def sleeper(ctx: WorkflowContext[Any]) -> float:
 @workflow(name="worked_once")
 def once(ctx: WorkflowContext[Any]) -> str:
     return ctx.run("only", body, ctx.workflow_run_id, "only")
+
+
+@workflow(name="worked_call")
+def calling(ctx: WorkflowContext[Any]) -> int:
+    return ctx.call("ask", ctx.request_payload).status

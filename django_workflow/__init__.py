@@ -45,6 +45,7 @@ from django_workflow.core.exceptions import (
     WorkflowError,
     WorkflowNotFoundError,
 )
+from django_workflow.core.races import RaceResult
 from django_workflow.core.retry import RetryPolicy
 from django_workflow.core.types import Failure, RunStatus, StepStatus
 from django_workflow.core.workflow import Workflow, workflow
@@ -70,6 +71,7 @@ __all__ = [
     "NotReadyError",
     "NotSerializableError",
     "PayloadTooLargeError",
+    "RaceResult",
     "RetryAfterError",
     "RetryPolicy",
     "RunExistsError",

@@ -87,6 +87,9 @@ class Pass(Protocol):
     def parallel(self, branches: tuple[Any, ...], return_errors: bool) -> Any:
         """Run branches of which each is a sequence of steps of its own."""
 
+    def race(self, branches: tuple[Any, ...], losers: str) -> Any:
+        """Run branches until the first of them has ended."""
+
     def patched(self, patch_id: str) -> bool:
         """Tell whether this run goes through the code behind ``patch_id``."""
 

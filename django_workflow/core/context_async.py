@@ -11,6 +11,7 @@ from django_workflow.core.arguments import notify_fields
 from django_workflow.core.context import A, AsyncBranch, B, BaseContext, C, PayloadT
 from django_workflow.core.durations import parse_duration, parse_moment
 from django_workflow.core.events import EventResult, SentEvent, Wanted
+from django_workflow.core.races import RaceResult
 from django_workflow.core.steps import (
     AtomicStep,
     NotifyStep,
@@ -99,6 +100,10 @@ class AsyncWorkflowContext(BaseContext[PayloadT]):
     ) -> tuple[Any, ...]:
         """See `WorkflowContext.parallel()`; branches are coroutines, or functions that return one."""
         return await self._pass.parallel(branches, return_errors)  # type: ignore[no-any-return]
+
+    async def race(self, *branches: AsyncBranch[Any], losers: str = "cancel") -> RaceResult:
+        """See `WorkflowContext.race()`; branches are coroutines, or functions that return one."""
+        return await self._pass.race(branches, losers)  # type: ignore[no-any-return]
 
     async def now(self) -> datetime:
         """See `WorkflowContext.now()`; of the whole run, as its tasks see results in one order."""

@@ -11,6 +11,7 @@ from django_workflow.core.arguments import notify_fields
 from django_workflow.core.context import A, B, BaseContext, C, PayloadT
 from django_workflow.core.durations import parse_duration, parse_moment
 from django_workflow.core.events import EventResult, SentEvent, Wanted
+from django_workflow.core.races import RaceResult
 from django_workflow.core.steps import (
     AtomicStep,
     NotifyStep,
@@ -137,6 +138,23 @@ class WorkflowContext(BaseContext[PayloadT]):
         was recorded first, with the others on ``error.others``; ``return_errors=True`` returns them in place.
         """
         return self._pass.parallel(branches, return_errors)  # type: ignore[no-any-return]
+
+    def race(self, *branches: Callable[[], Any], losers: str = "cancel") -> RaceResult:
+        """Run branches side by side until the first of them has ended, and return ``.index`` and ``.result`` of that one.
+
+        A branch that raises has ended too: if it is the first, the race raises its error. The branch whose last record
+        came first has won, and is recorded before anything behind the race is asked for; from then on nothing of
+        the losers runs or is recorded, neither their open steps nor what their ``finally`` blocks ask for.
+
+        Args:
+            branches: Functions without arguments, each a sequence of steps of its own.
+            losers: ``"cancel"`` closes the losers' open steps at once; ``"leave"`` lets bodies that are under way, or
+                due, end and be recorded, and begins no further step.
+
+        Raises:
+            InvalidOptionError: there is no branch, or one that cannot be called.
+        """
+        return self._pass.race(branches, losers)  # type: ignore[no-any-return]
 
     def now(self) -> datetime:
         """Return when the branch was last handed something (or when the run began); the same at replay."""

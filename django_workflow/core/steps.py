@@ -198,6 +198,20 @@ class NotifyStep(Step):
 
 
 @dataclass(frozen=True, slots=True)
+class RaceStep(Step):
+    """``ctx.race`` at its end: which of its branches was the first to end."""
+
+    #: What the paths of its branches begin with, up to their number.
+    stem: str
+    count: int
+    winner: int
+    #: Whether the bodies of losers that are under way may still be recorded.
+    leaves: bool
+
+    kind: ClassVar[StepKind] = StepKind.RACE
+
+
+@dataclass(frozen=True, slots=True)
 class PatchStep(Step):
     """``ctx.patched``: the marker that a run went through the new code. Written with the next record."""
 

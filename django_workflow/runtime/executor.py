@@ -330,6 +330,8 @@ class _Entry:
         performer = self.performer
         if performer.exhausted:
             return End.AGAIN
+        if outcome.again:
+            return None
         bodies = [(step, record) for step, record in outcome.steps if step.has_body]
         if len(outcome.steps) == 1 and bodies:
             step, record = bodies[0]

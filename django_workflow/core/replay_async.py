@@ -361,7 +361,12 @@ class AsyncReplay(Replay):
         lost = lost_branches(stem, count, winner)
         target = self.journal.records.get(self.target or "")
         if target is not None and (record is None or is_under(target.branch, lost)):
-            # A step delivery decides nothing, and its step may be one that a loser has left under way.
+            # A step delivery decides nothing, and its step may be one that a loser has left under way: what came
+            # after the race is not asked for then.
+            end = self.journal.watermark + 1 if record is None else record.sequence or 0
+            self._to_come = [
+                r for r in self._to_come if (r.sequence or 0) < end or is_under(r.branch, lost)
+            ]
             await self._wait_for_the_end()
         self._lose(lost, [task for index, task in enumerate(tasks) if index != winner])
         future = self._waiting[key] = asyncio.get_running_loop().create_future()

@@ -181,7 +181,7 @@ class MemoryRun:
         self, step: Step, record: Record | None, markers: tuple[PatchStep, ...]
     ) -> Record | None:
         """See `core.replay.Host.execute()`."""
-        if isinstance(step, RaceStep):
+        if isinstance(step, RaceStep) and self.steps_per_pass != 0:
             return self.decide(step, markers)
         if not isinstance(step, RunStep) or self._left == 0:
             return None

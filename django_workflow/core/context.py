@@ -36,6 +36,8 @@ class CurrentStep:
     idempotency_key: str
     workflow_run_id: str
     deadline: datetime | None = None
+    #: Which of the items of ``ctx.map`` this is, counted from 0; None in a step of another kind.
+    index: int | None = None
 
 
 executing: ContextVar[CurrentStep | None] = ContextVar("django_workflow_step", default=None)

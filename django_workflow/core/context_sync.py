@@ -11,9 +11,12 @@ from django_workflow.core.arguments import notify_fields
 from django_workflow.core.context import A, B, BaseContext, C, PayloadT
 from django_workflow.core.durations import parse_duration, parse_moment
 from django_workflow.core.events import EventResult, SentEvent, Wanted
+from django_workflow.core.faults import mapped
+from django_workflow.core.maps import map_fields
 from django_workflow.core.races import RaceResult
 from django_workflow.core.steps import (
     AtomicStep,
+    MapStep,
     NotifyStep,
     RunStep,
     SleepStep,
@@ -155,6 +158,36 @@ class WorkflowContext(BaseContext[PayloadT]):
             InvalidOptionError: there is no branch, or one that cannot be called.
         """
         return self._pass.race(branches, losers)  # type: ignore[no-any-return]
+
+    def map(
+        self,
+        name: str,
+        fn: Callable[[Any], T],
+        items: Iterable[Any],
+        *,
+        max_parallel: int | None = None,
+        return_errors: bool = False,
+    ) -> list[T]:
+        """Call ``fn`` with each item, many of them at a time, and return the results in the order of the items.
+
+        One step for any number of items: each is recorded for itself, retried for itself, and has its own
+        idempotency key; ``current_step().index`` tells which it is. The items are divided into ``max_parallel`` slices
+        (50 if it is not given), each of which executes its items one after the other. The map ends when every item has.
+
+        Args:
+            name: The step's name.
+            fn: Called with one item; a closure is as good as a function of a module, and it may be async.
+            items: The items; each must be storable.
+            max_parallel: How many items are executed at once, at most.
+            return_errors: Whether a StepError stands in the place of an item that gave up.
+
+        Raises:
+            InvalidOptionError: an argument cannot work.
+            NotSerializableError: an item cannot be stored.
+            StepError: an item gave up after its retries: the first by its place, ``.index``, with others on ``.others``.
+        """
+        fields = map_fields(fn, items, max_parallel, return_errors)
+        return mapped(name, self._pass.meet(MapStep, name, self._options, fields))
 
     def now(self) -> datetime:
         """Return when the branch was last handed something (or when the run began); the same at replay."""

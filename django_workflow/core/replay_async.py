@@ -12,7 +12,7 @@ asyncio has it: the code behind it runs on to its next verb.)
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import Callable, Generator
 from datetime import datetime
 from inspect import iscoroutine
 from types import coroutine
@@ -385,7 +385,9 @@ class AsyncReplay(Replay):
     def _lose(self, lost: tuple[str, ...], tasks: list[asyncio.Task[Any]]) -> None:
         """Leave these branches where they stand: no verb of theirs has an answer any more."""
         self._out += lost
-        self.open = {key: one for key, one in self.open.items() if not is_under(one[0].branch, lost)}
+        self.open = {
+            key: one for key, one in self.open.items() if not is_under(one[0].branch, lost)
+        }
         self._decided = [race for race in self._decided if not is_under(race.branch, lost)]
         for task in tasks:
             task.cancel()

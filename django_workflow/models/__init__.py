@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from django_workflow.models.deliveries import Delivery, DeliveryQuerySet, Sweep
 from django_workflow.models.events import Event, EventQuerySet, Waiter, WaiterQuerySet
+from django_workflow.models.maps import MapItem
 from django_workflow.models.runs import Run, RunLabel, RunQuerySet
 from django_workflow.models.steps import Attempt, Step
 
@@ -18,6 +19,7 @@ __all__ = [
     "DeliveryQuerySet",
     "Event",
     "EventQuerySet",
+    "MapItem",
     "Run",
     "RunLabel",
     "RunQuerySet",

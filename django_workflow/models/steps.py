@@ -11,6 +11,7 @@ from django.utils.translation import gettext_lazy as _
 from django_workflow.core import types
 from django_workflow.core.codec import codec
 from django_workflow.models.lengths import STEP_KEY_LENGTH, STEP_NAME_LENGTH
+from django_workflow.models.maps import MapItem
 from django_workflow.models.runs import Run
 
 
@@ -92,6 +93,18 @@ class Step(models.Model):
         return arguments
 
     @property
+    def progress(self) -> tuple[int, int] | None:
+        """How many items of a map have ended, of how many; None for another kind of step. One query while it is open."""
+        if self.kind != types.StepKind.MAP:
+            return None
+        total: int = self.arguments.get("items", 0)
+        if self.is_recorded:
+            return total, total
+        items = MapItem.objects.using(self._state.db)
+        ended = items.filter(run_id=self.run_id, step_key=self.key, finished_at__isnull=False)
+        return ended.count(), total
+
+    @property
     def reason(self) -> str:
         """What the step waits for, in plain words."""
         until = f" until {self.wake_at:%Y-%m-%d %H:%M:%S} UTC" if self.wake_at else ""
@@ -100,6 +113,9 @@ class Step(models.Model):
             return f'"{self.name}" is retried{until} after {failure.error_class}: {failure.message}'
         if self.status == types.StepStatus.WAITING and self.kind == types.StepKind.WAIT_FOR_EVENT:
             return f'"{self.name}" is waiting for {self._wanted()}{until}'
+        progress = self.progress
+        if progress is not None:
+            return f'"{self.name}" is {self.status}: {progress[0]:,} of {progress[1]:,} items done'
         return f'"{self.name}" is {self.status}{until}'
 
     def _wanted(self) -> str:

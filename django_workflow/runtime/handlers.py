@@ -9,6 +9,7 @@ from typing import Any, Final
 from django_workflow.core.journal import Record
 from django_workflow.core.steps import PatchStep, Step
 from django_workflow.core.types import StepKind, StepStatus
+from django_workflow.runtime.mapping import open_map, perform_map
 from django_workflow.runtime.racing import perform_race
 from django_workflow.runtime.sleeping import (
     elapse_sleep,
@@ -58,6 +59,7 @@ HANDLERS: Final[Mapping[str, Handler]] = {
     ),
     StepKind.WAIT_FOR_EVENT: Handler(opened=open_wait, elapse=elapse_wait),
     StepKind.NOTIFY: Handler(perform=perform_notify),
+    StepKind.MAP: Handler(opened=open_map, perform=perform_map),
     StepKind.RACE: Handler(perform=perform_race),
 }
 

@@ -12,6 +12,8 @@ from typing import Any
 from django.db import transaction
 
 from django_workflow.conf import settings
+from django_workflow.core.maps import slice_keys
+from django_workflow.core.types import StepKind
 from django_workflow.models import Delivery, Step, Waiter
 from django_workflow.store.claims import now as database_now
 from django_workflow.store.records import OPEN, Recorded, fenced, record
@@ -53,28 +55,30 @@ def decide(
         found = _open_steps(claim.run_id)
         if leaves:
             found = found.filter(delivered=False)
-        closing = [
-            (key, kind)
-            for key, kind, branch in found.values_list("key", "kind", "branch")
-            if branch.startswith(tuple(lost))
-        ]
+        closing = [step for step in found if step.branch.startswith(tuple(lost))]
         abandon(claim.run_id, closing)
-    return done, [key for key, _ in closing]
+    return done, [step.key for step in closing]
 
 
-def abandon(run_id: str, steps: Sequence[tuple[str, str]]) -> None:
-    """Close open steps, given as (key, kind), that nobody waits for any more: under the locks of all deliveries.
+def abandon(run_id: str, steps: Sequence[Step]) -> None:
+    """Close open steps that nobody waits for any more, under the locks of all deliveries.
 
     An attempt in flight is fenced: its delivery is gone. This is the place for what a kind leaves behind.
     """
     alias = settings().DATABASE
     for start in range(0, len(steps), 200):
-        keys = [key for key, _ in steps[start : start + 200]]
-        Delivery.objects.using(alias).filter(run_id=run_id, step_key__in=keys).delete()
+        chunk = steps[start : start + 200]
+        keys = [step.key for step in chunk]
+        slices = [key for step in chunk if step.kind == StepKind.MAP for key in _slices(step)]
+        Delivery.objects.using(alias).filter(run_id=run_id, step_key__in=[*keys, *slices]).delete()
         _open_steps(run_id).filter(key__in=keys).update(
             status="abandoned", finished_at=database_now()
         )
         Waiter.objects.using(alias).filter(run_id=run_id, step_key__in=keys).delete()
+
+
+def _slices(step: Step) -> list[str]:
+    return slice_keys(step.key, step.arguments["items"], step.arguments["slices"])
 
 
 def _open_steps(run_id: str) -> Any:

@@ -82,6 +82,14 @@ class Awaited(NamedTuple):
     lookback: timedelta | None = None
 
 
+class Mapped(NamedTuple):
+    """The items of a map as stored, how many there are, and in how many slices."""
+
+    items: tuple[str, ...]
+    count: int
+    slices: int
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StepRow:
     """A step to be written. Times are given as durations: the database's clock says when."""
@@ -105,6 +113,8 @@ class StepRow:
     registered: bool = False
     #: The waiters that are written with the step.
     awaits: Awaited | None = None
+    #: The items that are written with the step.
+    mapped: Mapped | None = None
 
 
 def moment_of(value: Any) -> datetime | None:

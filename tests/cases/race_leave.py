@@ -34,9 +34,7 @@ async def asynchronous(ctx: AsyncWorkflowContext[Any]) -> Any:
         await ctx.run("work", flaky, "work", 1)
         return await ctx.run("more", mark, "more")
 
-    found = await ctx.race(
-        waits(), works, ctx.sleep("long", "2h"), losers=ctx.request_payload
-    )
+    found = await ctx.race(waits(), works, ctx.sleep("long", "2h"), losers=ctx.request_payload)
     await ctx.sleep("rest", "1d")
     return list(found)
 

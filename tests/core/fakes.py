@@ -14,10 +14,10 @@ from django_workflow.core.context import CurrentStep, RunFacts, executing
 from django_workflow.core.context_async import AsyncWorkflowContext
 from django_workflow.core.context_sync import WorkflowContext
 from django_workflow.core.journal import Journal, Record
+from django_workflow.core.races import lost_branches
 from django_workflow.core.replay import Outcome, Replay, Suspended
 from django_workflow.core.replay_async import AsyncReplay
 from django_workflow.core.replay_sync import SyncReplay
-from django_workflow.core.races import lost_branches
 from django_workflow.core.steps import PatchStep, RaceStep, RunStep, Step
 from django_workflow.core.types import Failure, StepKind, StepStatus
 

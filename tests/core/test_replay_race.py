@@ -58,9 +58,7 @@ async def async_nested(ctx: Ctx) -> Any:
         found = await ctx.race(async_line(ctx, names), async_line(ctx, more))
         return [*found, await async_line(ctx, "z")]
 
-    outer = await ctx.race(
-        inner("ab", "c"), ctx.parallel(inner("d", "e"), async_line(ctx, "f"))
-    )
+    outer = await ctx.race(inner("ab", "c"), ctx.parallel(inner("d", "e"), async_line(ctx, "f")))
     return [*outer, await ctx.run("after", one)]
 
 
@@ -90,7 +88,11 @@ def test_branch_whose_last_record_came_first_has_won(
     workflow: Any, order: str, winner: int
 ) -> None:
     run = waiting(workflow)
-    places = {name: f"r1.{index}/{name}" for index, names in enumerate(("ab", "cd", "efg")) for name in names}
+    places = {
+        name: f"r1.{index}/{name}"
+        for index, names in enumerate(("ab", "cd", "efg"))
+        for name in names
+    }
     for name in order:
         if places[name] not in run.stored:
             run.turn()
@@ -148,9 +150,7 @@ def test_race_that_cannot_be_run_is_refused(branches: Any, losers: str) -> None:
 
 
 def test_error_of_the_first_branch_is_raised() -> None:
-    run = MemoryRun(
-        lambda ctx: ctx.race(lambda: ctx.run("bad", fail), lambda: ctx.sleep("s", 9))
-    )
+    run = MemoryRun(lambda ctx: ctx.race(lambda: ctx.run("bad", fail), lambda: ctx.sleep("s", 9)))
     run.turn()
     run.deliver("r1.0/bad")
 
@@ -224,7 +224,12 @@ def test_what_the_branches_share_replays_as_it_went() -> None:
 
 
 def test_open_steps_of_the_losers_are_none_of_the_passs_any_more() -> None:
-    run = waiting(lambda ctx: [ctx.race(lambda: ctx.sleep("a", 1), lambda: ctx.sleep("b", 2)), ctx.sleep("c", 3)])
+    run = waiting(
+        lambda ctx: [
+            ctx.race(lambda: ctx.sleep("a", 1), lambda: ctx.sleep("b", 2)),
+            ctx.sleep("c", 3),
+        ]
+    )
     run.end_wait("r1.1/b")
     run.turn()
 

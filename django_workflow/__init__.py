@@ -62,6 +62,7 @@ from django_workflow.core.exceptions import (
     WorkflowNotFoundError,
 )
 from django_workflow.core.middleware import Middleware, RunInfo, StepInfo
+from django_workflow.core.races import RaceResult
 from django_workflow.core.retry import RetryPolicy
 from django_workflow.core.telling import Progress
 from django_workflow.core.types import Failure, RunStatus, StepStatus
@@ -100,6 +101,7 @@ __all__ = [
     "NotSerializableError",
     "PayloadTooLargeError",
     "Progress",
+    "RaceResult",
     "RetryAfterError",
     "RetryPolicy",
     "RunExistsError",

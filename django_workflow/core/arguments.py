@@ -28,7 +28,9 @@ def notify_fields(
     return check_event_id(event_id), text, workflow_run_id, keep
 
 
-def check_branches(branches: tuple[Any, ...], *, may_be_awaitable: bool = False) -> None:
+def check_branches(
+    branches: tuple[Any, ...], *, verb: str = "parallel", may_be_awaitable: bool = False
+) -> None:
     """Refuse what cannot be told apart: functions made in a loop over one variable.
 
     Raises:
@@ -38,7 +40,7 @@ def check_branches(branches: tuple[Any, ...], *, may_be_awaitable: bool = False)
     for index, branch in enumerate(branches):
         if not callable(branch) and not (may_be_awaitable and isinstance(branch, Awaitable)):
             raise InvalidOptionError(
-                f"Branch {index} of ctx.parallel is {branch!r}; give a function without arguments."
+                f"Branch {index} of ctx.{verb} is {branch!r}; give a function without arguments."
             )
         if not isinstance(branch, FunctionType) or branch.__defaults__ or branch.__kwdefaults__:
             continue
@@ -47,6 +49,6 @@ def check_branches(branches: tuple[Any, ...], *, may_be_awaitable: bool = False)
         twin = seen.setdefault((id(branch.__code__), closure), index)
         if branches[twin] is not branch:
             raise InvalidOptionError(
-                f"Branches {twin} and {index} of ctx.parallel are the same function over the same variables, as a "
+                f"Branches {twin} and {index} of ctx.{verb} are the same function over the same variables, as a "
                 "loop makes them: all would see the last value. Use ctx.map, or bind the value as a default."
             )

@@ -43,6 +43,8 @@ class CurrentStep(Speaking):
     def _tell(self, saying: Saying) -> None:
         if self.hear is not None:
             self.hear(saying)
+    #: Which of the items of ``ctx.map`` this is, counted from 0; None in a step of another kind.
+    index: int | None = None
 
 
 executing: ContextVar[CurrentStep | None] = ContextVar("django_workflow_step", default=None)
@@ -97,6 +99,9 @@ class Pass(Protocol):
 
     def parallel(self, branches: tuple[Any, ...], return_errors: bool) -> Any:
         """Run branches of which each is a sequence of steps of its own."""
+
+    def race(self, branches: tuple[Any, ...], losers: str) -> Any:
+        """Run branches until the first of them has ended."""
 
     def patched(self, patch_id: str) -> bool:
         """Tell whether this run goes through the code behind ``patch_id``."""

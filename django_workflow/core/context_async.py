@@ -14,10 +14,14 @@ from django_workflow.core.context import A, AsyncBranch, B, BaseContext, C, Payl
 from django_workflow.core.durations import parse_duration, parse_moment
 from django_workflow.core.events import EventResult, SentEvent, Wanted
 from django_workflow.core.retry import RetryPolicy
+from django_workflow.core.faults import mapped
+from django_workflow.core.maps import map_fields
+from django_workflow.core.races import RaceResult
 from django_workflow.core.steps import (
     AtomicStep,
     CreateWebhookStep,
     CallStep,
+    MapStep,
     NotifyStep,
     RunStep,
     SleepStep,
@@ -182,6 +186,23 @@ class AsyncWorkflowContext(BaseContext[PayloadT]):
     ) -> tuple[Any, ...]:
         """See `WorkflowContext.parallel()`; branches are coroutines, or functions that return one."""
         return await self._pass.parallel(branches, return_errors)  # type: ignore[no-any-return]
+
+    async def race(self, *branches: AsyncBranch[Any], losers: str = "cancel") -> RaceResult:
+        """See `WorkflowContext.race()`; branches are coroutines, or functions that return one."""
+        return await self._pass.race(branches, losers)  # type: ignore[no-any-return]
+
+    async def map(
+        self,
+        name: str,
+        fn: Callable[[Any], Any],
+        items: Iterable[Any],
+        *,
+        max_parallel: int | None = None,
+        return_errors: bool = False,
+    ) -> list[Any]:
+        """See `WorkflowContext.map()`."""
+        fields = map_fields(fn, items, max_parallel, return_errors)
+        return mapped(name, await self._pass.meet(MapStep, name, self._options, fields))
 
     async def now(self) -> datetime:
         """See `WorkflowContext.now()`; of the whole run, as its tasks see results in one order."""

@@ -14,10 +14,14 @@ from django_workflow.core.context import A, B, BaseContext, C, PayloadT
 from django_workflow.core.durations import parse_duration, parse_moment
 from django_workflow.core.events import EventResult, SentEvent, Wanted
 from django_workflow.core.retry import RetryPolicy
+from django_workflow.core.faults import mapped
+from django_workflow.core.maps import map_fields
+from django_workflow.core.races import RaceResult
 from django_workflow.core.steps import (
     AtomicStep,
     CreateWebhookStep,
     CallStep,
+    MapStep,
     NotifyStep,
     RunStep,
     SleepStep,
@@ -282,6 +286,53 @@ class WorkflowContext(BaseContext[PayloadT]):
         was recorded first, with the others on ``error.others``; ``return_errors=True`` returns them in place.
         """
         return self._pass.parallel(branches, return_errors)  # type: ignore[no-any-return]
+
+    def race(self, *branches: Callable[[], Any], losers: str = "cancel") -> RaceResult:
+        """Run branches side by side until the first of them has ended, and return ``.index`` and ``.result`` of that one.
+
+        A branch that raises has ended too: if it is the first, the race raises its error. The branch whose last record
+        came first has won, and is recorded before anything behind the race is asked for; from then on nothing of
+        the losers runs or is recorded, neither their open steps nor what their ``finally`` blocks ask for.
+
+        Args:
+            branches: Functions without arguments, each a sequence of steps of its own.
+            losers: ``"cancel"`` closes the losers' open steps at once; ``"leave"`` lets bodies that are under way, or
+                due, end and be recorded, and begins no further step.
+
+        Raises:
+            InvalidOptionError: there is no branch, or one that cannot be called.
+        """
+        return self._pass.race(branches, losers)  # type: ignore[no-any-return]
+
+    def map(
+        self,
+        name: str,
+        fn: Callable[[Any], T],
+        items: Iterable[Any],
+        *,
+        max_parallel: int | None = None,
+        return_errors: bool = False,
+    ) -> list[T]:
+        """Call ``fn`` with each item, many of them at a time, and return the results in the order of the items.
+
+        One step for any number of items: each is recorded for itself, retried for itself, and has its own
+        idempotency key; ``current_step().index`` tells which it is. The items are divided into ``max_parallel`` slices
+        (50 if it is not given), each of which executes its items one after the other. The map ends when every item has.
+
+        Args:
+            name: The step's name.
+            fn: Called with one item; a closure is as good as a function of a module, and it may be async.
+            items: The items; each must be storable.
+            max_parallel: How many items are executed at once, at most.
+            return_errors: Whether a StepError stands in the place of an item that gave up.
+
+        Raises:
+            InvalidOptionError: an argument cannot work.
+            NotSerializableError: an item cannot be stored.
+            StepError: an item gave up after its retries: the first by its place, ``.index``, with others on ``.others``.
+        """
+        fields = map_fields(fn, items, max_parallel, return_errors)
+        return mapped(name, self._pass.meet(MapStep, name, self._options, fields))
 
     def now(self) -> datetime:
         """Return when the branch was last handed something (or when the run began); the same at replay."""

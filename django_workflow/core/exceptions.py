@@ -154,6 +154,8 @@ class StepError(WorkflowError):
 
     #: The step's place in the run; names may occur more than once.
     key: str = ""
+    #: Of which item of ``ctx.map`` it is, counted from 0; None for other steps.
+    index: int | None = None
 
     def __init__(self, message: str, *, step: str, attempts: int, failure: Failure) -> None:
         super().__init__(message)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from json import loads
 from operator import itemgetter
 from typing import Final
+from typing import Any
 
 from django_workflow.core.exceptions import (
     ArgumentDriftError,
@@ -20,7 +22,7 @@ from django_workflow.core.exceptions import (
 )
 from django_workflow.core.journal import Record
 from django_workflow.core.steps import KEY_LENGTH, NAME_LENGTH
-from django_workflow.core.types import Failure
+from django_workflow.core.types import Failure, StepKind
 
 #: What a step's failure is raised as, where the engine itself gave it up.
 OWN_ERRORS: Final = {
@@ -149,6 +151,16 @@ def check_storable(name: str, key: str, *, run_id: str) -> None:
 
 def error_of(record: Record, failure: Failure) -> StepError:
     """Build the error of a failed step from its record, as it is raised at every pass."""
+    if record.kind == StepKind.MAP:
+        stored = loads(record.failure_text or "{}")
+        if "index" in stored:
+            error = item_error(record.name, stored["index"], failure)
+            error.key = record.key
+            error.others = [  # type: ignore[attr-defined]
+                item_error(record.name, one["index"], Failure.from_json(one))
+                for one in stored["others"]
+            ]
+            return error
     cls = OWN_ERRORS.get(failure.error_class, StepError)
     times = "1 attempt" if failure.attempts == 1 else f"{failure.attempts} attempts"
     error = cls(
@@ -159,6 +171,28 @@ def error_of(record: Record, failure: Failure) -> StepError:
     )
     error.key = record.key
     return error
+
+
+def item_error(name: str, index: int, failure: Failure) -> StepError:
+    """Build the error of one item of a map."""
+    cls = StepTimeoutError if failure.error_class.endswith(".StepTimeoutError") else StepError
+    times = "1 attempt" if failure.attempts == 1 else f"{failure.attempts} attempts"
+    error = cls(
+        f'Item {index} of map "{name}" gave up after {times}: {failure.error_class}: {failure.message}',
+        step=name,
+        attempts=failure.attempts,
+        failure=failure,
+    )
+    error.index = index
+    return error
+
+
+def mapped(name: str, stored: Mapping[str, Any]) -> list[Any]:
+    """Return the results of a map as recorded, with errors in the place of what failed."""
+    results: list[Any] = list(stored["results"])
+    for place, failure in stored.get("failures", {}).items():
+        results[int(place)] = item_error(name, int(place), Failure.from_json(failure))
+    return results
 
 
 def first_of(errors: Iterable[tuple[int, BaseException]]) -> BaseException:

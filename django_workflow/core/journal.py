@@ -10,8 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime
+from json import loads
 from typing import Final, NamedTuple
 
+from django_workflow.core.races import lost_branches
 from django_workflow.core.types import StepKind, StepStatus
 
 #: What ends when its time is over, if nothing has ended it before.
@@ -51,10 +53,25 @@ class Record(NamedTuple):
         return self.kind in TIMED
 
 
+def won(race: Record) -> tuple[str, int, int]:
+    """Return what the record of a race says: the stem of its branches' paths, how many, and which has won."""
+    stored = loads(race.result_text or "{}")
+    return stored["stem"], stored["count"], stored["index"]
+
+
 class Journal:
     """The records of one run, by key and, per branch, in their order."""
 
-    __slots__ = ("order", "records", "revision", "run_id", "started_at", "told", "watermark")
+    __slots__ = (
+        "lost",
+        "order",
+        "records",
+        "revision",
+        "run_id",
+        "started_at",
+        "told",
+        "watermark",
+    )
 
     def __init__(self, run_id: str, *, revision: int = 0, started_at: datetime) -> None:
         self.run_id = run_id
@@ -65,6 +82,8 @@ class Journal:
         self.order: dict[str, list[str]] = {}
         #: What was said between steps and written by this process, by place and number.
         self.told: set[tuple[str, int | None]] = set()
+        #: The branches that have lost a race: nothing that is recorded of them has to be met again.
+        self.lost: tuple[str, ...] = ()
         #: The highest sequence number seen: what to ask the database for is newer, or open.
         self.watermark = 0
 
@@ -83,6 +102,8 @@ class Journal:
         self.records[record.key] = record
         if record.sequence is not None and record.sequence > self.watermark:
             self.watermark = record.sequence
+        if record.kind == StepKind.RACE:
+            self.lost += lost_branches(*won(record))
 
     def forget_open(self) -> None:
         """Drop what is not recorded, before the open steps are loaded anew."""

@@ -68,6 +68,8 @@ class Suspended:
     """The function waits for these open steps; each with its record where it is registered."""
 
     steps: tuple[tuple[Step, Record | None], ...]
+    #: The pass was left to be made anew at once: what it has recorded changes what is met before it.
+    again: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -282,7 +284,7 @@ class Replay(ABC):
     def unmet(self) -> Record | None:
         """Return a recorded or pending step that this pass did not come to, if there is one."""
         for path, order in self.journal.order.items():
-            if not order or not self.in_scope(path):
+            if not order or not self.in_scope(path) or path.startswith(self.journal.lost):
                 continue
             branch = self.branches.get(path) or Branch(path, self.journal, None)
             record = branch.unmet()

@@ -12,7 +12,7 @@ asyncio has it: the code behind it runs on to its next verb.)
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import Callable, Generator
 from datetime import datetime
 from inspect import iscoroutine
 from types import coroutine
@@ -20,6 +20,7 @@ from typing import Any, NoReturn
 
 from django_workflow.core import faults
 from django_workflow.core.arguments import check_branches
+from django_workflow.core.async_branches import as_coroutine, close_coroutines, first_to_end
 from django_workflow.core.context import executing
 from django_workflow.core.exceptions import (
     CancelInterrupt,
@@ -28,7 +29,8 @@ from django_workflow.core.exceptions import (
     WorkflowError,
 )
 from django_workflow.core.idle_loop import LONGEST_WAIT_SECONDS, IdleLoop, give_back, idle_loop
-from django_workflow.core.journal import Branch, Record
+from django_workflow.core.journal import Branch, Record, won
+from django_workflow.core.races import RaceResult, check_losers, is_under, lost_branches
 from django_workflow.core.replay import (
     VERDICTS,
     Cancelled,
@@ -39,7 +41,7 @@ from django_workflow.core.replay import (
     Replay,
     Suspended,
 )
-from django_workflow.core.steps import Step, StepOptions
+from django_workflow.core.steps import NO_OPTIONS, RaceStep, Step, StepOptions
 from django_workflow.core.types import StepKind
 
 GOODBYES = 5
@@ -64,6 +66,9 @@ class AsyncReplay(Replay):
         self._cancelled = False
         self._continued: ContinueInterrupt | None = None
         self._ending = False
+        # Races that were decided in this pass and are to be recorded, and the branches that have lost.
+        self._decided: list[RaceStep] = []
+        self._out: tuple[str, ...] = ()
         # Whether catching the cancellation at the pass's end is the workflow's good right.
         self._forgiving = False
         # A task that catches whatever it is sent would ask on and on while its coroutine is closed at last.
@@ -78,7 +83,7 @@ class AsyncReplay(Replay):
             loop.stop()
 
         try:
-            root = loop.create_task(_as_coroutine(function))
+            root = loop.create_task(as_coroutine(function))
             root.add_done_callback(stop)
             try:
                 self._drive(loop, root)
@@ -115,6 +120,9 @@ class AsyncReplay(Replay):
         """Have the only open step executed, if the host can; tell whether there is something to hand out."""
         if self._is_astray():
             return False
+        if self._decided:
+            race = self._decided.pop()
+            return self._hand_over(race, self.ask_host(race, None))
         if self.target is not None:
             single = self.open.get(self.target)
         else:
@@ -124,10 +132,13 @@ class AsyncReplay(Replay):
                 self.stop(faults.endless(run_id=self.run_id))
             return False
         step, record = single
-        done = self.ask_host(step, record)
+        return self._hand_over(step, self.ask_host(step, record))
+
+    def _hand_over(self, step: Step, done: Record | None) -> bool:
+        """Hand out what was recorded just now; tell whether there was something."""
         if done is None or self.closed:
             return False
-        del self.open[step.key]
+        self.open.pop(step.key, None)
         self._waiting.pop(step.key).set_result(done)
         return True
 
@@ -154,9 +165,17 @@ class AsyncReplay(Replay):
 
     def _hand_out(self) -> bool:
         """At idle: hand out the next recorded result; tell whether there was one."""
-        if not self._to_come or self.closed or self._ending:
+        if self.closed or self._ending:
             return False
-        future = self._waiting.pop(self._to_come[-1].key, None)
+        future = None
+        while self._to_come and future is None:
+            record = self._to_come[-1]
+            future = self._waiting.pop(record.key, None)
+            if future is None:
+                if not record.branch.startswith(self.journal.lost + self._out):
+                    return False
+                # A loser's, which it did not come to before its race was over.
+                self._to_come.pop()
         if future is None:
             return False
         record = self._to_come.pop()
@@ -206,6 +225,8 @@ class AsyncReplay(Replay):
     def enter(self, verb: str) -> Branch:
         """See `Replay.enter()`."""
         branch = self.here(verb)
+        if branch.path.startswith(self._out) and self._is_leaving(branch):
+            raise asyncio.CancelledError
         if self._ending:
             if self._is_leaving(branch):
                 raise asyncio.CancelledError
@@ -233,7 +254,7 @@ class AsyncReplay(Replay):
         if self._is_stubborn:
             await _yielded()
         branch = self.enter(name)
-        if self._is_over or self._loop is None:
+        if self._is_over_for(branch) or self._loop is None:
             return await self._wait_for_the_end()
         if name.__class__ is not str or not name:
             name = self.check_name(name, kind)
@@ -278,35 +299,45 @@ class AsyncReplay(Replay):
                 self.open[key] = (step, record)
         branch.meet(key)
 
-    @property
-    def _is_over(self) -> bool:
-        """Whether no verb can have an answer any more."""
-        return self.closed or self._cancelled or self._ending
+    def _is_over_for(self, branch: Branch) -> bool:
+        """Whether no verb of the branch can have an answer any more."""
+        return (
+            self.closed
+            or self._cancelled
+            or self._ending
+            or (bool(self._out) and branch.path.startswith(self._out))
+        )
 
     async def _wait_for_the_end(self) -> NoReturn:
         """Wait where there can be no answer any more; the pass's end cancels the task."""
         while True:
             await asyncio.get_running_loop().create_future()
 
-    async def parallel(self, branches: tuple[Any, ...], return_errors: bool) -> tuple[Any, ...]:
-        """See `WorkflowContext.parallel()`."""
+    async def _begin(
+        self, verb: str, branches: tuple[Any, ...]
+    ) -> tuple[Branch, str, list[asyncio.Task[Any]]]:
+        """Return the branch that asks, what the paths of the new branches begin with, and their tasks."""
         try:
-            parent = self.enter("parallel")
-            check_branches(branches, may_be_awaitable=True)
-            if self._is_over:
+            parent = self.enter(verb)
+            check_branches(branches, verb=verb, may_be_awaitable=True)
+            if self._is_over_for(parent):
                 await self._wait_for_the_end()
         except BaseException:
-            # Nobody will await them, and Python would say so.
-            for given in filter(iscoroutine, branches):
-                given.close()
+            close_coroutines(branches)
             raise
         parent.children += 1
+        stem = f"{parent.path}{verb[0]}{parent.children}."
         tasks = []
         for index, given in enumerate(branches):
-            self._path = f"{parent.path}p{parent.children}.{index}/"
+            self._path = f"{stem}{index}/"
             # A coroutine is a task's own: in a wrapper that is cancelled at once it would never be awaited.
-            branch = given if iscoroutine(given) else _as_coroutine(given)
+            branch = given if iscoroutine(given) else as_coroutine(given)
             tasks.append(asyncio.get_running_loop().create_task(branch))
+        return parent, stem, tasks
+
+    async def parallel(self, branches: tuple[Any, ...], return_errors: bool) -> tuple[Any, ...]:
+        """See `WorkflowContext.parallel()`."""
+        parent, _, tasks = await self._begin("parallel", branches)
         results = await asyncio.gather(*tasks, return_exceptions=True)
         errors = []
         for task, result in zip(tasks, results, strict=True):
@@ -319,6 +350,54 @@ class AsyncReplay(Replay):
         if errors and not return_errors:
             raise faults.first_of(errors)
         return tuple(results)
+
+    async def race(self, branches: tuple[Any, ...], losers: str) -> RaceResult:
+        """See `WorkflowContext.race()`."""
+        try:
+            check_losers(branches, losers)
+        except BaseException:
+            close_coroutines(branches)
+            raise
+        parent, stem, tasks = await self._begin("race", branches)
+        count, key = len(tasks), parent.key_of("race")
+        record = self.journal.records.get(key)
+        if record is not None and (record.kind != StepKind.RACE or won(record)[2] >= count):
+            self.stop(self.divergence(record, f"a race of {count} branches", "race"))
+            await self._wait_for_the_end()
+        winner = await first_to_end(tasks, None if record is None else won(record)[2])
+        lost = lost_branches(stem, count, winner)
+        target = self.journal.records.get(self.target or "")
+        if target is not None and (record is None or is_under(target.branch, lost)):
+            # A step delivery decides nothing, and its step may be one that a loser has left under way: what came
+            # after the race is not asked for then.
+            end = self.journal.watermark + 1 if record is None else record.sequence or 0
+            self._to_come = [
+                r for r in self._to_come if (r.sequence or 0) < end or is_under(r.branch, lost)
+            ]
+            await self._wait_for_the_end()
+        self._lose(lost, [task for index, task in enumerate(tasks) if index != winner])
+        future = self._waiting[key] = asyncio.get_running_loop().create_future()
+        if record is None:
+            step = RaceStep(
+                key, "race", parent.path, NO_OPTIONS, stem, count, winner, losers == "leave"
+            )
+            self._decided.append(step)
+        else:
+            parent.meet(key)
+        done = await future
+        self.root.clock = done.finished_at or self.root.clock
+        self.value(parent, done)
+        return RaceResult(winner, tasks[winner].result())
+
+    def _lose(self, lost: tuple[str, ...], tasks: list[asyncio.Task[Any]]) -> None:
+        """Leave these branches where they stand: no verb of theirs has an answer any more."""
+        self._out += lost
+        self.open = {
+            key: one for key, one in self.open.items() if not is_under(one[0].branch, lost)
+        }
+        self._decided = [race for race in self._decided if not is_under(race.branch, lost)]
+        for task in tasks:
+            task.cancel()
 
     def now(self) -> datetime:
         """See `AsyncWorkflowContext.now()`."""
@@ -379,7 +458,10 @@ class AsyncReplay(Replay):
             root.done()
             or self._cancelled
             or loop.is_stuck
-            or any(task.cancelling() for task in left)
+            or any(
+                task.cancelling() and not self._of_task[task].path.startswith(self._out)
+                for task in left
+            )
         )
         # The root passes it on to what it awaits; a failing task group in its way does not.
         told = left if root.done() else [root]
@@ -426,8 +508,3 @@ def _is_cancellation(error: BaseException) -> bool:
 def _yielded() -> Generator[None, None, None]:
     # What yields while it is closed is left by Python then and there.
     yield
-
-
-async def _as_coroutine(given: Callable[[], Awaitable[Any]] | Awaitable[Any]) -> Any:
-    result = given() if callable(given) else given
-    return await result if isinstance(result, Awaitable) else result

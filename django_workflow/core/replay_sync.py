@@ -11,7 +11,8 @@ from django_workflow.core import faults
 from django_workflow.core.arguments import check_branches
 from django_workflow.core.context import executing
 from django_workflow.core.exceptions import CancelInterrupt, ContinueInterrupt, SuspendInterrupt
-from django_workflow.core.journal import Branch, Record
+from django_workflow.core.journal import Branch, Record, won
+from django_workflow.core.races import RaceResult, check_losers, is_under, lost_branches
 from django_workflow.core.replay import (
     VERDICTS,
     Cancelled,
@@ -22,7 +23,7 @@ from django_workflow.core.replay import (
     Replay,
     Suspended,
 )
-from django_workflow.core.steps import Step, StepOptions
+from django_workflow.core.steps import NO_OPTIONS, RaceStep, Step, StepOptions
 
 
 class SyncReplay(Replay):
@@ -32,12 +33,14 @@ class SyncReplay(Replay):
         super().__init__(*args, **options)
         self._branch = self.root
         self._thread = get_ident()
+        # A race was decided: the functions of its losers, called so far, are not called again.
+        self._again = False
 
     def _outcome(self, function: Callable[[], Any]) -> Outcome:
         try:
             value = function()
         except SuspendInterrupt:
-            return Suspended(tuple(self.open.values()))
+            return Suspended(tuple(self.open.values()), again=self._again)
         except ContinueInterrupt as interrupt:
             return Continued(interrupt.payload_text)
         except CancelInterrupt:
@@ -166,6 +169,91 @@ class SyncReplay(Replay):
         if errors and not return_errors:
             raise faults.first_of(errors)
         return tuple(results)
+
+    def race(self, branches: tuple[Callable[[], Any], ...], losers: str) -> RaceResult:
+        """See `WorkflowContext.race()`."""
+        parent = self.enter("race")
+        check_losers(branches, losers)
+        check_branches(branches, verb="race")
+        parent.children += 1
+        key, before = parent.key_of("race"), parent.index
+        try:
+            record = self._found(parent, RaceStep, "race", key)
+            if record is not None and won(record)[2] >= len(branches):
+                raise self.divergence(record, f"a race of {len(branches)} branches", "race")
+        except VERDICTS as verdict:
+            self.stop(verdict)
+            raise self._interrupt(parent, "race") from verdict
+        if record is None:
+            raise self._decide(parent, key, branches, losers)
+        stem, count, index = won(record)
+        try:
+            self._visit_losers(parent, lost_branches(stem, count, index), branches)
+            return RaceResult(index, self._in_branch(parent, f"{stem}{index}/", branches[index]))
+        except (SuspendInterrupt, CancelInterrupt) as interrupt:
+            # The winner has not ended, so what is behind the race was not met.
+            parent.interrupt, parent.index = interrupt, before
+            raise
+        finally:
+            if parent.interrupt is None:
+                self.value(parent, record)
+
+    def _decide(
+        self, parent: Branch, key: str, branches: tuple[Callable[[], Any], ...], losers: str
+    ) -> BaseException:
+        """Call the branches; have the race recorded if one has ended. Returns what leaves the pass, in any case."""
+        stem = f"{parent.path}r{parent.children}."
+        ended: list[tuple[int, int]] = []
+        for index, function in enumerate(branches):
+            has_ended = self._ends(parent, f"{stem}{index}/", function)
+            if self.closed:
+                return self._interrupt(parent, "race")
+            if has_ended:
+                ended.append((self.branches[f"{stem}{index}/"].sequence, index))
+            if ended and ended[-1][0] == 0:
+                # It has ended without a step, so those behind it are not begun.
+                break
+        if ended and self.target is None:
+            self.open = {k: v for k, v in self.open.items() if not v[0].branch.startswith(stem)}
+            _, winner = min(ended)
+            step = RaceStep(
+                key, "race", parent.path, NO_OPTIONS, stem, len(branches), winner, losers == "leave"
+            )
+            self._again = self.ask_host(step, None) is not None
+            self.closed = True
+        return self._interrupt(parent, "race")
+
+    def _ends(self, parent: Branch, path: str, function: Callable[[], Any]) -> bool:
+        """Call a branch of a race and tell whether it has ended, well or badly."""
+        try:
+            self._in_branch(parent, path, function)
+        except SuspendInterrupt:
+            return False
+        except CancelInterrupt as interrupt:
+            parent.interrupt = interrupt
+            raise
+        except (Exception, SystemExit):  # a branch of user code ends as it ends
+            return True
+        return True
+
+    def _visit_losers(
+        self, parent: Branch, lost: tuple[str, ...], branches: tuple[Callable[[], Any], ...]
+    ) -> None:
+        """Call the losing branch in which the target of a step delivery was left under way, and leave the pass."""
+        target = self.journal.records.get(self.target or "")
+        if target is None:
+            return
+        for path in lost:
+            if is_under(target.branch, [path]):
+                self._in_branch(parent, path, branches[int(path[:-1].rpartition(".")[2])])
+                raise self._interrupt(parent, "race")
+
+    def _in_branch(self, parent: Branch, path: str, function: Callable[[], Any]) -> Any:
+        self._branch = self.child(path, parent)
+        try:
+            return self._call(self._branch, function)
+        finally:
+            self._branch = parent
 
     def _call(self, branch: Branch, function: Callable[[], Any]) -> Any:
         try:

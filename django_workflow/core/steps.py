@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from hashlib import sha256
 from typing import Any, ClassVar
 
 from django_workflow.core.approvals import ApprovalRequest
@@ -24,6 +25,8 @@ from django_workflow.core.webhooks import WebhookOptions
 
 NAME_LENGTH = 200
 KEY_LENGTH = 400
+#: What the key of a slice of a map may take beside that of the map.
+SLICE_LENGTH = 24
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -253,6 +256,48 @@ class WaitForApprovalStep(Step):
     def arguments(self) -> dict[str, JSONValue]:
         """Return what is asked, and of whom."""
         return self.request.arguments()
+
+
+@dataclass(frozen=True, slots=True)
+class MapStep(Step):
+    """``ctx.map``: one function called with each of many items, which are recorded apart from the steps."""
+
+    fn: Callable[[Any], Any]
+    #: The items as stored, in one list.
+    items_text: str
+    count: int
+    slices: int
+    return_errors: bool
+
+    kind: ClassVar[StepKind] = StepKind.MAP
+    compares: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        """Refuse a key to which that of a slice cannot be added."""
+        if len(self.key) > KEY_LENGTH - SLICE_LENGTH:
+            raise InvalidOptionError(
+                f'The name of map "{self.name[:60]}…" is too long: with its branches it may have '
+                f"{KEY_LENGTH - SLICE_LENGTH} characters, and has {len(self.key)}."
+            )
+
+    def arguments(self) -> dict[str, JSONValue]:
+        """Return how many items in how many slices, and what tells other items from these."""
+        digest = sha256(self.items_text.encode()).hexdigest()[:16]
+        return {"items": self.count, "slices": self.slices, "digest": digest}
+
+
+@dataclass(frozen=True, slots=True)
+class RaceStep(Step):
+    """``ctx.race`` at its end: which of its branches was the first to end."""
+
+    #: What the paths of its branches begin with, up to their number.
+    stem: str
+    count: int
+    winner: int
+    #: Whether the bodies of losers that are under way may still be recorded.
+    leaves: bool
+
+    kind: ClassVar[StepKind] = StepKind.RACE
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from django_workflow.models.calls import Call
 from django_workflow.models.deliveries import Delivery, DeliveryQuerySet, Sweep
 from django_workflow.models.events import Event, EventQuerySet, Waiter, WaiterQuerySet
 from django_workflow.models.history import Generation, PastStep, RunLog
+from django_workflow.models.maps import MapItem
 from django_workflow.models.runs import Run, RunLabel, RunQuerySet
 from django_workflow.models.schedules import Schedule, ScheduledRun, ScheduleQuerySet
 from django_workflow.models.steps import Attempt, Step, StepFields
@@ -32,6 +33,7 @@ __all__ = [
     "EventQuerySet",
     "Generation",
     "PastStep",
+    "MapItem",
     "Run",
     "RunLabel",
     "RunLog",

@@ -11,6 +11,7 @@ from django.utils.translation import gettext_lazy as _
 from django_workflow.core import types
 from django_workflow.core.codec import codec
 from django_workflow.models.lengths import STEP_KEY_LENGTH, STEP_NAME_LENGTH
+from django_workflow.models.maps import MapItem
 from django_workflow.models.runs import Run
 
 
@@ -79,6 +80,18 @@ class StepFields(models.Model):
         return arguments
 
     @property
+    def progress(self) -> tuple[int, int] | None:
+        """How many items of a map have ended, of how many; None for another kind of step. One query while it is open."""
+        if self.kind != types.StepKind.MAP:
+            return None
+        total: int = self.arguments.get("items", 0)
+        if self.is_recorded:
+            return total, total
+        items = MapItem.objects.using(self._state.db)
+        ended = items.filter(run_id=self.run_id, step_key=self.key, finished_at__isnull=False)
+        return ended.count(), total
+
+    @property
     def reason(self) -> str:
         """What the step waits for, in plain words."""
         until = f" until {self.wake_at:%Y-%m-%d %H:%M:%S} UTC" if self.wake_at else ""
@@ -97,6 +110,9 @@ class StepFields(models.Model):
         if self.kind == types.StepKind.CALL and self.is_open:
             asked = self.arguments
             return f'"{self.name}" is waiting for the answer to {asked.get("method")} {asked.get("url")}'
+        progress = self.progress
+        if progress is not None:
+            return f'"{self.name}" is {self.status}: {progress[0]:,} of {progress[1]:,} items done'
         return f'"{self.name}" is {self.status}{until}'
 
     def _deciders(self) -> str:

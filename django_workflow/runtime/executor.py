@@ -29,6 +29,7 @@ from django_workflow.core.exceptions import (
 )
 from django_workflow.core.faults import too_many_steps
 from django_workflow.core.journal import Journal
+from django_workflow.core.maps import slice_of
 from django_workflow.core.replay import (
     Cancelled,
     Completed,
@@ -55,13 +56,14 @@ from django_workflow.runtime.failure import (
 )
 from django_workflow.runtime.handlers import elapse, opened
 from django_workflow.runtime.journals import journals
+from django_workflow.runtime.mapping import reopened
 from django_workflow.runtime.performer import Allowance, Performer
 from django_workflow.runtime.step_rows import marker_row
 from django_workflow.runtime.timers import over, record_elapsed
 from django_workflow.runtime.trouble import DeliveryTroubleError, no_answer, refuse_open_transaction
 from django_workflow.runtime.urls import url_of
 from django_workflow.runtime.waiting import match_waiting
-from django_workflow.store import claims, records, runs
+from django_workflow.store import claims, maps, records, runs
 from django_workflow.store.rows import Claim
 
 logger = logging.getLogger(__name__)
@@ -165,6 +167,9 @@ class _Entry:
         self.allowance = allowance
         self.make_performer = make_performer
         self.in_handler = in_handler
+        #: The step that a step delivery is for; the map, where it is for a slice of one.
+        self.slice = slice_of(claim.step_key)
+        self.target = claim.step_key if self.slice is None else self.slice[0]
         self.prefix = f"failure.{claim.run.handler_round}/" if in_handler else ""
         self.options = run_options(claim.run, workflow)
         self.ending = Ending(claim, workflow, self.options, in_handler=in_handler)
@@ -199,11 +204,18 @@ class _Entry:
 
     def _is_done_already(self) -> bool:
         """End a step delivery whose step has its record."""
-        record = self.journal.records.get(self.claim.step_key)
+        record = self.journal.records.get(self.target)
         if record is None or record.sequence is None:
             return False
-        runs.end_step_delivery(self.claim)
+        self._end_step_delivery()
         return True
+
+    def _end_step_delivery(self) -> None:
+        """End a step delivery with which nothing can be done, and wake the turn."""
+        if self.slice is None:
+            runs.end_step_delivery(self.claim)
+        else:
+            maps.leave_slice(self.claim, self.target)
 
     def _has_died(self) -> bool:
         """Charge the death of the previous holder; block the run at the third in a row."""
@@ -286,7 +298,7 @@ class _Entry:
             self.journal,
             self.performer,
             facts,
-            target=self.claim.step_key or None,
+            target=self.target or None,
             prefix=self.prefix,
             retried=self.claim.run.code_attempts,
             strict_arguments=self.workflow.options.strict_arguments
@@ -313,7 +325,7 @@ class _Entry:
     def _settle(self, outcome: Outcome) -> End | None:
         """Do what the outcome asks for; None means another pass."""
         performer = self.performer
-        if performer.fenced:
+        if performer.fenced or performer.ended:
             return End.OVER
         if performer.broken is not None:
             raise no_answer(performer.broken) from performer.broken
@@ -338,7 +350,7 @@ class _Entry:
             self.ending.continued(outcome.payload_text)
 
     def _settle_step_delivery(self, outcome: Outcome) -> End:
-        record = self.journal.records.get(self.claim.step_key)
+        record = self.journal.records.get(self.target)
         if record is not None and record.sequence is not None:
             return End.OVER
         if (
@@ -351,13 +363,13 @@ class _Entry:
             return End.OVER
         if self.performer.exhausted:
             return End.AGAIN
-        runs.end_step_delivery(self.claim)
+        self._end_step_delivery()
         return End.OVER
 
     def _diverged(self, error: WorkflowError) -> End:
         if not self.claim.is_turn:
             # Only the turn gives a verdict: it may have a newer journal.
-            runs.end_step_delivery(self.claim)
+            self._end_step_delivery()
         else:
             self.ending.block(error)
         return End.OVER
@@ -366,6 +378,8 @@ class _Entry:
         performer = self.performer
         if performer.exhausted:
             return End.AGAIN
+        if outcome.again:
+            return None
         bodies = [(step, record) for step, record in outcome.steps if step.has_body]
         if len(outcome.steps) == 1 and bodies:
             step, record = bodies[0]
@@ -395,6 +409,8 @@ class _Entry:
         rows = [opened(step) for step, record in outcome.steps if record is None]
         if self._outgrows(len(rows)):
             return
+        lost = [reopened(step, record) for step, record in outcome.steps]
+        rows += [row for row in lost if row is not None]
         calls = {
             step.key: request_text(self.claim, step)
             for step, record in outcome.steps

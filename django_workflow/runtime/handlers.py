@@ -11,6 +11,8 @@ from django_workflow.core.steps import PatchStep, Step
 from django_workflow.core.types import StepKind, StepStatus
 from django_workflow.runtime.approvals import elapse_approval, open_approval
 from django_workflow.runtime.calling import open_call
+from django_workflow.runtime.mapping import open_map, perform_map
+from django_workflow.runtime.racing import perform_race
 from django_workflow.runtime.sleeping import (
     elapse_sleep,
     open_sleep,
@@ -64,6 +66,8 @@ HANDLERS: Final[Mapping[str, Handler]] = {
     StepKind.CREATE_WEBHOOK: Handler(perform=perform_create_webhook),
     StepKind.WAIT_FOR_APPROVAL: Handler(opened=open_approval, elapse=elapse_approval),
     StepKind.WAIT_FOR_WEBHOOK: Handler(opened=open_wait, elapse=elapse_wait),
+    StepKind.MAP: Handler(opened=open_map, perform=perform_map),
+    StepKind.RACE: Handler(perform=perform_race),
 }
 
 

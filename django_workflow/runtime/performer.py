@@ -8,6 +8,7 @@ as if it had to wait, and `fenced` or `broken` tells the executor why.
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
 from time import monotonic
@@ -22,6 +23,7 @@ from django_workflow.core.exceptions import DeliveryFencedError
 from django_workflow.core.journal import Journal, Record
 from django_workflow.core.steps import (
     AtomicStep,
+    MapStep,
     PatchStep,
     RunStep,
     Step,
@@ -68,6 +70,10 @@ class Allowance:
         self._begun += 1
         return True
 
+    def has_time(self) -> bool:
+        """Tell whether the time for beginning bodies is not over."""
+        return self._ends is None or monotonic() < self._ends
+
 
 class Performer:
     """What a pass asks: execute this step under this claim, and record it."""
@@ -93,6 +99,8 @@ class Performer:
         #: Nothing more is begun in this entry: its allowance is spent, or something else happened to the run.
         self.exhausted = False
         self.fenced = False
+        #: What was performed has ended the claim.
+        self.ended = False
         self.broken: Exception | None = None
 
     @property
@@ -159,6 +167,10 @@ class Performer:
         )
         call = _Call(step, record, markers, attempt, options, timeout, current)
         return perform_atomic(self, call) if atomic else self._perform_run(call)
+
+    def body_of(self, step: MapStep) -> Callable[[Any], Any]:
+        """Return what is called with the items of a map."""
+        return step.fn
 
     def round_of(self, step: Step) -> int:
         """Return the round of the failure handler that the step belongs to; 0 for the function's."""

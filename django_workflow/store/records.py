@@ -15,7 +15,7 @@ from django_workflow.core.exceptions import DeliveryFencedError
 from django_workflow.core.journal import Record
 from django_workflow.core.types import StepStatus
 from django_workflow.models import Attempt
-from django_workflow.store import approval_rows, requests, waiters
+from django_workflow.store import approval_rows, map_items, requests, waiters
 from django_workflow.store.claims import FREE, give_back
 from django_workflow.store.rows import DELIVERY, STEP, Claim, StepRow, moment_of
 from django_workflow.store.sql import STEP_INSERT_COLUMNS, Postgres, connection, dialect
@@ -202,7 +202,8 @@ def wait(
         )
         if not cursor.rowcount:
             raise fenced(claim, "The waiting steps")
-        new = [row for row in rows if not row.registered]
+        found = list(rows)
+        new = [row for row in found if not row.registered]
         _insert_open(cursor, claim.run_id, new)
         waiters.insert(cursor, claim.run_id, new)
         approval_rows.insert(claim.run_id, new)
@@ -211,7 +212,8 @@ def wait(
                 f"UPDATE {STEP} SET delivered = %s WHERE run_id = %s AND {speak.name('key')} = %s AND sequence IS NULL",
                 (True, claim.run_id, key),
             )
-        _insert_deliveries(cursor, claim.run_id, fan_out)
+        slices = map_items.register(cursor, claim.run_id, found)
+        _insert_deliveries(cursor, claim.run_id, [*fan_out, *slices])
         if calls:
             requests.insert(cursor, claim.run_id, calls)
             _insert_deliveries(cursor, claim.run_id, list(calls), lane=requests.LANE)

@@ -96,6 +96,14 @@ class NewApproval(NamedTuple):
     reminders_text: str
 
 
+class Mapped(NamedTuple):
+    """The items of a map as stored, how many there are, and in how many slices."""
+
+    items: tuple[str, ...]
+    count: int
+    slices: int
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StepRow:
     """A step to be written. Times are given as durations: the database's clock says when."""
@@ -121,6 +129,8 @@ class StepRow:
     awaits: Awaited | None = None
     #: The approval that is written with the step.
     asks: NewApproval | None = None
+    #: The items that are written with the step.
+    mapped: Mapped | None = None
 
 
 def moment_of(value: Any) -> datetime | None:

@@ -16,7 +16,7 @@ from enum import Enum
 from typing import Any
 
 from django_workflow.core.journal import Record
-from django_workflow.core.steps import PatchStep, RunStep, Step
+from django_workflow.core.steps import MapStep, PatchStep, RunStep, Step
 from django_workflow.runtime.performer import Performer
 
 
@@ -132,6 +132,26 @@ class SandboxPerformer(Performer):
     def now(self) -> datetime:
         """The box's time."""
         return self._clock()
+
+    def execute(
+        self, step: Step, record: Record | None, markers: tuple[PatchStep, ...]
+    ) -> Record | None:
+        """See `Performer.execute()`."""
+        try:
+            return super().execute(step, record, markers)
+        except SimulatedDeath:
+            # In an item of a map.
+            self.fenced = True
+            return None
+
+    def body_of(self, step: MapStep) -> Callable[[Any], Any]:
+        """See `Performer.body_of()`; each item asks for its order."""
+
+        def body(item: Any) -> Any:
+            rule = self._rules.take(step)
+            return step.fn(item) if rule is None else with_fault(step.fn, rule)(item)
+
+        return body
 
     def perform(
         self, step: RunStep, record: Record | None, markers: tuple[PatchStep, ...]

@@ -14,10 +14,11 @@ from django_workflow.core.context import CurrentStep, RunFacts, executing
 from django_workflow.core.context_async import AsyncWorkflowContext
 from django_workflow.core.context_sync import WorkflowContext
 from django_workflow.core.journal import Journal, Record
+from django_workflow.core.races import lost_branches
 from django_workflow.core.replay import Outcome, Replay, Suspended
 from django_workflow.core.replay_async import AsyncReplay
 from django_workflow.core.replay_sync import SyncReplay
-from django_workflow.core.steps import PatchStep, RunStep, Step
+from django_workflow.core.steps import PatchStep, RaceStep, RunStep, Step
 from django_workflow.core.types import Failure, StepKind, StepStatus
 
 STARTED_AT = datetime(2030, 1, 1, tzinfo=UTC)
@@ -76,6 +77,8 @@ class MemoryRun:
         #: The steps that were open once, in the order they were met, and since which sequence number.
         self.opened: dict[str, Record] = {}
         self.opened_at: dict[str, int] = {}
+        #: The steps that a race has closed, and at which sequence number.
+        self.abandoned: dict[str, int] = {}
         #: The steps whose bodies were called, in order.
         self.called: list[str] = []
         self.passes = 0
@@ -99,7 +102,11 @@ class MemoryRun:
     @property
     def waiting(self) -> list[str]:
         """The keys of the open steps."""
-        return [record.key for record in self.stored.values() if record.sequence is None]
+        return [
+            record.key
+            for record in self.stored.values()
+            if record.sequence is None and record.key not in self.abandoned
+        ]
 
     @property
     def calls(self) -> Counter[str]:
@@ -113,7 +120,8 @@ class MemoryRun:
         journal.extend(
             self.opened[key] if until is not None else self.stored[key]
             for key, since in self.opened_at.items()
-            if key not in journal.records and (until is None or since <= until)
+            if key not in journal.records
+            and (until is None or since <= until < self.abandoned.get(key, until + 1))
         )
         return journal
 
@@ -173,6 +181,8 @@ class MemoryRun:
         self, step: Step, record: Record | None, markers: tuple[PatchStep, ...]
     ) -> Record | None:
         """See `core.replay.Host.execute()`."""
+        if isinstance(step, RaceStep) and self.steps_per_pass != 0:
+            return self.decide(step, markers)
         if not isinstance(step, RunStep) or self._left == 0:
             return None
         if (
@@ -183,6 +193,23 @@ class MemoryRun:
             return None
         self._left -= 1
         return self.perform(step, record, markers)
+
+    def decide(self, step: RaceStep, markers: tuple[PatchStep, ...]) -> Record:
+        """Store the winner of a race, and close what the losers have open."""
+        result = {"index": step.winner, "stem": step.stem, "count": step.count}
+        text = codec.dumps(result, what="race")
+        done = self.write(
+            record_of(step, StepStatus.COMPLETED, result_text=text), markers, to=self._journal
+        )
+        lost = lost_branches(step.stem, step.count, step.winner)
+        for key in self.waiting:
+            record = self.stored[key]
+            if record.branch.startswith(lost) and not (step.leaves and record.delivered):
+                self.abandoned[key] = self.sequence
+                self.stored[key] = record._replace(status=StepStatus.ABANDONED)
+                if self._journal is not None:
+                    self._journal.add(self.stored[key])
+        return done
 
     def perform(
         self, step: RunStep, record: Record | None, markers: tuple[PatchStep, ...] = ()
@@ -279,6 +306,8 @@ class MemoryRun:
         raise AssertionError(f"The run has not ended after {limit} passes.")
 
     def _go_on(self, outcome: Suspended, rng: Random) -> None:
+        if outcome.again:
+            return
         steps = {step.key: step for step, _ in outcome.steps}
         for key in rng.sample(sorted(steps), k=rng.randint(1, len(steps))):
             step, record = steps[key], self.stored[key]

@@ -48,6 +48,7 @@ class Settings:
     HTTP_TIMEOUT: timedelta = timedelta(minutes=15)
     MAX_PAYLOAD_BYTES: int = 10_000_000
     MAX_RESULT_BYTES: int = 10_000_000
+    MAX_INVOKE_DEPTH: int = 16
     SIGNING_KEYS: tuple[str, ...] = ()
     ISSUER: str = "django_workflow"
 
@@ -156,6 +157,7 @@ _READERS: Mapping[str, Callable[[str, Any], Any]] = {
     "HTTP_TIMEOUT": _duration,
     "MAX_PAYLOAD_BYTES": _count,
     "MAX_RESULT_BYTES": _count,
+    "MAX_INVOKE_DEPTH": _count,
     "SIGNING_KEYS": _keys,
     "ISSUER": _text,
 }

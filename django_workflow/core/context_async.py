@@ -7,12 +7,13 @@ from datetime import date, datetime
 from typing import Any, NoReturn, overload
 from uuid import UUID
 
-from django_workflow.core.arguments import notify_fields
+from django_workflow.core.arguments import invoke_fields, notify_fields
 from django_workflow.core.context import A, AsyncBranch, B, BaseContext, C, PayloadT
 from django_workflow.core.durations import parse_duration, parse_moment
 from django_workflow.core.events import EventResult, SentEvent, Wanted
 from django_workflow.core.steps import (
     AtomicStep,
+    InvokeStep,
     NotifyStep,
     RunStep,
     SleepStep,
@@ -46,6 +47,13 @@ class AsyncWorkflowContext(BaseContext[PayloadT]):
     ) -> T:
         """See `WorkflowContext.atomic()`; ``fn`` is a plain function."""
         return await self._pass.meet(AtomicStep, name, self._options, (fn, args, kwargs))  # type: ignore[no-any-return]
+
+    async def invoke(
+        self, name: str, workflow: Any, payload: Any = None, *, cascade: bool = True, **options: Any
+    ) -> Any:
+        """See `WorkflowContext.invoke()`."""
+        fields = invoke_fields(workflow, payload, cascade, options)
+        return await self._pass.meet(InvokeStep, name, self._options, fields)
 
     async def sleep(self, name: str, duration: Any) -> None:
         """See `WorkflowContext.sleep()`."""

@@ -8,6 +8,7 @@ from operator import itemgetter
 
 from django_workflow.core.exceptions import (
     ArgumentDriftError,
+    ChildRunError,
     InvalidOptionError,
     MisplacedStepError,
     NonDeterminismError,
@@ -17,7 +18,7 @@ from django_workflow.core.exceptions import (
 )
 from django_workflow.core.journal import Record
 from django_workflow.core.steps import KEY_LENGTH, NAME_LENGTH
-from django_workflow.core.types import Failure
+from django_workflow.core.types import Failure, StepKind
 
 
 def divergence(record: Record, found: str, *, name: str, run_id: str) -> NonDeterminismError:
@@ -116,6 +117,8 @@ def check_storable(name: str, key: str, *, run_id: str) -> None:
 
 def error_of(record: Record, failure: Failure) -> StepError:
     """Build the error of a failed step from its record, as it is raised at every pass."""
+    if failure.run_id is not None and record.kind == StepKind.INVOKE:
+        return _child_error(record, failure, failure.run_id)
     cls = StepTimeoutError if failure.error_class.endswith(".StepTimeoutError") else StepError
     times = "1 attempt" if failure.attempts == 1 else f"{failure.attempts} attempts"
     error = cls(
@@ -123,6 +126,19 @@ def error_of(record: Record, failure: Failure) -> StepError:
         step=record.name,
         attempts=failure.attempts,
         failure=failure,
+    )
+    error.key = record.key
+    return error
+
+
+def _child_error(record: Record, failure: Failure, run_id: str) -> ChildRunError:
+    error = ChildRunError(
+        f'Run {run_id}, invoked by step "{record.name}", did not complete: '
+        f"{failure.error_class}: {failure.message}",
+        step=record.name,
+        attempts=failure.attempts,
+        failure=failure,
+        run_id=run_id,
     )
     error.key = record.key
     return error

@@ -15,7 +15,9 @@ from typing import Final, NamedTuple
 from django_workflow.core.types import StepKind, StepStatus
 
 #: What ends when its time is over, if nothing has ended it before.
-TIMED: Final = frozenset({StepKind.SLEEP, StepKind.SLEEP_UNTIL, StepKind.WAIT_FOR_EVENT})
+TIMED: Final = frozenset(
+    {StepKind.SLEEP, StepKind.SLEEP_UNTIL, StepKind.WAIT_FOR_EVENT, StepKind.INVOKE}
+)
 EXEMPT: Final = frozenset({StepStatus.ABANDONED, StepStatus.CANCELLED})
 
 

@@ -13,6 +13,7 @@ from django_workflow.core.steps import StepOptions
 from django_workflow.core.types import Failure, RunStatus
 from django_workflow.core.workflow import Workflow
 from django_workflow.models import Attempt
+from django_workflow.runtime.invoking import tell_parent
 from django_workflow.runtime.failure import failure_of, retry_in, text_of
 from django_workflow.store import claims, runs
 from django_workflow.store.records import AttemptRow
@@ -36,6 +37,7 @@ class Ending:
         """The function returned; ``leaves_open`` tells of steps that it gave up."""
         if self.in_handler:
             runs.end_handler(self.claim, None)
+            self._tell()
             return
         try:
             text = (
@@ -48,6 +50,7 @@ class Ending:
             return
         if runs.complete(self.claim, text, leaves_open=leaves_open):
             logger.info("Run %s completed", self.claim.run_id, extra={"run_id": self.claim.run_id})
+            self._tell()
         else:
             claims.give_back(self.claim, due_in=timedelta(0))
 
@@ -83,6 +86,7 @@ class Ending:
         text = text_of(failure)
         if self.in_handler:
             runs.end_handler(self.claim, text)
+            self._tell()
             return
         runs.end_badly(
             self.claim,
@@ -92,6 +96,11 @@ class Ending:
             with_handler=self.workflow.failure_handler is not None,
             attempt=attempt,
         )
+        self._tell()
+
+    def _tell(self) -> None:
+        if self.claim.run.parent_waits:
+            tell_parent(self.claim.run_id)
 
     def block(self, error: WorkflowError) -> None:
         """Stop the run by the engine's own verdict, until a person decides."""
@@ -101,5 +110,6 @@ class Ending:
         )
         if self.in_handler:
             runs.end_handler(self.claim, text_of(failure))
+            self._tell()
         else:
             runs.end_badly(self.claim, RunStatus.BLOCKED, text_of(failure))

@@ -9,6 +9,7 @@ from typing import Any, Final
 from django_workflow.core.journal import Record
 from django_workflow.core.steps import PatchStep, Step
 from django_workflow.core.types import StepKind, StepStatus
+from django_workflow.runtime.invoking import elapse_invoke, open_invoke
 from django_workflow.runtime.sleeping import (
     elapse_sleep,
     open_sleep,
@@ -56,6 +57,7 @@ HANDLERS: Final[Mapping[str, Handler]] = {
         opened=open_sleep_until, perform=perform_sleep_until, elapse=elapse_sleep
     ),
     StepKind.WAIT_FOR_EVENT: Handler(opened=open_wait, elapse=elapse_wait),
+    StepKind.INVOKE: Handler(opened=open_invoke, elapse=elapse_invoke),
     StepKind.NOTIFY: Handler(perform=perform_notify),
 }
 

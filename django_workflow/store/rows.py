@@ -32,6 +32,8 @@ class RunRow(NamedTuple):
     created_at: datetime
     started_at: datetime | None
     deadline: datetime | None
+    parent_waits: bool
+    depth: int
 
 
 RUN_COLUMNS = RunRow._fields
@@ -105,6 +107,8 @@ class StepRow:
     registered: bool = False
     #: The waiters that are written with the step.
     awaits: Awaited | None = None
+    #: The run (a `triggers.NewRun`) that is inserted with the step.
+    child: Any = None
 
 
 def moment_of(value: Any) -> datetime | None:

@@ -72,6 +72,7 @@ class Settings:
     WEBHOOK_MAX_BYTES: int = 1_000_000
     WEBHOOK_CALLS_PER_MINUTE: int = 300
     APPROVAL_MAILER: str | None = "django_workflow.runtime.approval_mail.send_mail"
+    MAX_INVOKE_DEPTH: int = 16
     SIGNING_KEYS: tuple[str, ...] = ()
     ISSUER: str = "django_workflow"
     MIDDLEWARE: tuple[str, ...] = ()
@@ -248,6 +249,7 @@ _READERS: Mapping[str, Callable[[str, Any], Any]] = {
     "WEBHOOK_MAX_BYTES": _count,
     "WEBHOOK_CALLS_PER_MINUTE": _count,
     "APPROVAL_MAILER": _optional_text,
+    "MAX_INVOKE_DEPTH": _count,
     "SIGNING_KEYS": _keys,
     "ISSUER": _text,
     "MIDDLEWARE": _paths,

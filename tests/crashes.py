@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
+from django_workflow.models import Run
 from django_workflow.store.sql import connection
 from django_workflow.testing import WorkflowSandbox
 from tests.cases.child import KILLED, Plan, run_child
@@ -136,5 +137,7 @@ class DyingSandbox(CrashingSandbox):
             status = run_child(plan, self._env)
             assert status in (0, KILLED)
             self.crashes += status == KILLED
+            # What the dead have triggered is the box's too.
+            self.run_ids.update(Run.objects.values_list("pk", flat=True))
             self._bury()
         super()._drive()

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from types import FunctionType
 from typing import Any
 
 from django_workflow.core.codec import codec
 from django_workflow.core.events import check_event_id
 from django_workflow.core.exceptions import InvalidOptionError
+from django_workflow.core.ports import get_runtime
 
 
 def notify_fields(
@@ -26,6 +28,26 @@ def notify_fields(
         raise InvalidOptionError(f"keep is True or False, not {keep!r}.")
     text = codec.dumps(event_data, what="event_data")
     return check_event_id(event_id), text, workflow_run_id, keep
+
+
+def invoke_fields(
+    workflow: Any, payload: Any, cascade: Any, options: Mapping[str, Any]
+) -> tuple[str, str | None, bool, Callable[[], Any]]:
+    """Check what a child is to be, as far as no registry and no database are needed.
+
+    Raises:
+        InvalidOptionError: an argument cannot work.
+    """
+    name = workflow if isinstance(workflow, str) else getattr(workflow, "name", None)
+    if not isinstance(name, str) or not name:
+        raise InvalidOptionError(
+            f"ctx.invoke takes a workflow or the name of one, not {workflow!r}: "
+            "ctx.invoke(name, workflow, payload)."
+        )
+    if not isinstance(cascade, bool):
+        raise InvalidOptionError(f"cascade is True or False, not {cascade!r}.")
+    plan = partial(get_runtime().child, workflow, payload, dict(options))
+    return name, options.get("workflow_run_id"), cascade, plan
 
 
 def check_branches(

@@ -6,11 +6,13 @@ A step is known by branch, name and occurrence, so verbs are methods of the cont
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import datetime
 from random import Random
+from threading import Lock
 from typing import Any, Generic, NoReturn, Protocol, TypeAlias, TypeVar
 from uuid import UUID
 
@@ -25,6 +27,22 @@ B = TypeVar("B")
 C = TypeVar("C")
 
 AsyncBranch: TypeAlias = Callable[[], Awaitable[T]] | Awaitable[T]
+
+
+class Triggers:
+    """Counts the runs that a body triggers, so that a body that is repeated finds them again."""
+
+    def __init__(self, seed: str) -> None:
+        #: The same over attempts of the step, and of no other step.
+        self.seed = seed
+        self._counts: Counter[str] = Counter()
+        self._lock = Lock()
+
+    def next_of(self, workflow: str) -> int:
+        """Return the number of the next run of this workflow, counted from 1."""
+        with self._lock:
+            self._counts[workflow] += 1
+            return self._counts[workflow]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,6 +63,7 @@ class CurrentStep(Speaking):
             self.hear(saying)
     #: Which of the items of ``ctx.map`` this is, counted from 0; None in a step of another kind.
     index: int | None = None
+    triggers: Triggers = field(default_factory=lambda: Triggers(""), repr=False, compare=False)
 
 
 executing: ContextVar[CurrentStep | None] = ContextVar("django_workflow_step", default=None)

@@ -8,7 +8,7 @@ from typing import Any, NoReturn, overload
 from uuid import UUID
 
 from django_workflow.core.approvals import ApprovalRequest, ApprovalResult
-from django_workflow.core.arguments import notify_fields
+from django_workflow.core.arguments import invoke_fields, notify_fields
 from django_workflow.core.calls import CallRequest, CallResult
 from django_workflow.core.context import A, AsyncBranch, B, BaseContext, C, PayloadT
 from django_workflow.core.durations import parse_duration, parse_moment
@@ -22,6 +22,7 @@ from django_workflow.core.steps import (
     CreateWebhookStep,
     CallStep,
     MapStep,
+    InvokeStep,
     NotifyStep,
     RunStep,
     SleepStep,
@@ -86,6 +87,13 @@ class AsyncWorkflowContext(BaseContext[PayloadT]):
             timeout=timeout, retries=retries, retry_delay=retry_delay
         )
         return CallResult.from_record(await self._pass.meet(CallStep, name, options, (request,)))
+
+    async def invoke(
+        self, name: str, workflow: Any, payload: Any = None, *, cascade: bool = True, **options: Any
+    ) -> Any:
+        """See `WorkflowContext.invoke()`."""
+        fields = invoke_fields(workflow, payload, cascade, options)
+        return await self._pass.meet(InvokeStep, name, self._options, fields)
 
     async def sleep(self, name: str, duration: Any) -> None:
         """See `WorkflowContext.sleep()`."""

@@ -8,7 +8,7 @@ from typing import Any, NoReturn, overload
 from uuid import UUID
 
 from django_workflow.core.approvals import ApprovalRequest, ApprovalResult
-from django_workflow.core.arguments import notify_fields
+from django_workflow.core.arguments import invoke_fields, notify_fields
 from django_workflow.core.calls import CallRequest, CallResult
 from django_workflow.core.context import A, B, BaseContext, C, PayloadT
 from django_workflow.core.durations import parse_duration, parse_moment
@@ -22,6 +22,7 @@ from django_workflow.core.steps import (
     CreateWebhookStep,
     CallStep,
     MapStep,
+    InvokeStep,
     NotifyStep,
     RunStep,
     SleepStep,
@@ -115,6 +116,31 @@ class WorkflowContext(BaseContext[PayloadT]):
             timeout=timeout, retries=retries, retry_delay=retry_delay
         )
         return CallResult.from_record(self._pass.meet(CallStep, name, options, (request,)))
+
+    def invoke(
+        self, name: str, workflow: Any, payload: Any = None, *, cascade: bool = True, **options: Any
+    ) -> Any:
+        """Start a run of another workflow, wait until it has ended, and return its result.
+
+        The child is a run of its own: its retries, labels and dead letter are its own. An error that the parent does
+        not catch fails the parent; the child is left as it is then.
+
+        Args:
+            name: The step's name.
+            workflow: The workflow, or the name under which it is registered.
+            payload: Its payload.
+            cascade: Whether the child is cancelled with this run.
+            options: The options of `Workflow.trigger()`.
+
+        Raises:
+            ChildRunError: the child failed, after its failure handler has ended, or was cancelled.
+            InvalidOptionError: an argument cannot work.
+            StepError: the payload does not fit, the id is taken, or runs invoke each other too deep.
+            StepTimeoutError: ``using(timeout=…)`` was over first; the child goes on.
+            WorkflowNotFoundError: no workflow of this name is registered.
+        """
+        fields = invoke_fields(workflow, payload, cascade, options)
+        return self._pass.meet(InvokeStep, name, self._options, fields)
 
     def sleep(self, name: str, duration: Any) -> None:
         """Let the run rest for a while (timedelta, seconds, or text as ``"2d"``); costs nothing.

@@ -12,6 +12,7 @@ from typing import Any
 from django_workflow.core.exceptions import (
     ArgumentDriftError,
     CallError,
+    ChildRunError,
     InvalidOptionError,
     MisplacedStepError,
     NonDeterminismError,
@@ -151,6 +152,8 @@ def check_storable(name: str, key: str, *, run_id: str) -> None:
 
 def error_of(record: Record, failure: Failure) -> StepError:
     """Build the error of a failed step from its record, as it is raised at every pass."""
+    if failure.run_id is not None and record.kind == StepKind.INVOKE:
+        return _child_error(record, failure, failure.run_id)
     if record.kind == StepKind.MAP:
         stored = loads(record.failure_text or "{}")
         if "index" in stored:
@@ -193,6 +196,19 @@ def mapped(name: str, stored: Mapping[str, Any]) -> list[Any]:
     for place, failure in stored.get("failures", {}).items():
         results[int(place)] = item_error(name, int(place), Failure.from_json(failure))
     return results
+
+
+def _child_error(record: Record, failure: Failure, run_id: str) -> ChildRunError:
+    error = ChildRunError(
+        f'Run {run_id}, invoked by step "{record.name}", did not complete: '
+        f"{failure.error_class}: {failure.message}",
+        step=record.name,
+        attempts=failure.attempts,
+        failure=failure,
+        run_id=run_id,
+    )
+    error.key = record.key
+    return error
 
 
 def first_of(errors: Iterable[tuple[int, BaseException]]) -> BaseException:

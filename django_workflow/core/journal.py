@@ -24,6 +24,7 @@ TIMED: Final = frozenset(
         StepKind.WAIT_FOR_EVENT,
         StepKind.WAIT_FOR_WEBHOOK,
         StepKind.WAIT_FOR_APPROVAL,
+        StepKind.INVOKE,
     }
 )
 EXEMPT: Final = frozenset({StepStatus.ABANDONED, StepStatus.CANCELLED})

@@ -120,6 +120,10 @@ class Step:
         """Return what is recorded of the arguments, for the timeline and the drift check."""
         return {}
 
+    def checked(self) -> Step:
+        """Return the step as it is begun, where nothing is recorded of it yet."""
+        return self
+
 
 @dataclass(frozen=True, slots=True)
 class RunStep(Step):
@@ -298,6 +302,32 @@ class RaceStep(Step):
     leaves: bool
 
     kind: ClassVar[StepKind] = StepKind.RACE
+
+
+@dataclass(frozen=True, slots=True)
+class InvokeStep(Step):
+    """``ctx.invoke``: another run is started, and the step ends when that run does."""
+
+    workflow: str
+    workflow_run_id: str | None
+    cascade: bool
+    #: Checks what the child is to be, and returns what describes it under an id.
+    plan: Callable[[], Callable[[str], Any]]
+
+    kind: ClassVar[StepKind] = StepKind.INVOKE
+    compares: ClassVar[bool] = True
+
+    def arguments(self) -> dict[str, JSONValue]:
+        """Return the workflow's name, and the id that was given."""
+        arguments: dict[str, JSONValue] = {"workflow": self.workflow}
+        if self.workflow_run_id is not None:
+            arguments["workflow_run_id"] = self.workflow_run_id
+        return arguments
+
+    def checked(self) -> Step:
+        """See `Step.checked()`; what cannot be invoked is the error of the verb."""
+        planned = self.plan()
+        return replace(self, plan=lambda: planned)
 
 
 @dataclass(frozen=True, slots=True)

@@ -99,7 +99,7 @@ OPEN_STEP: Final = frozenset(
 class Failure:
     """Why a run or a step failed, as text: what is left of an exception once it is stored.
 
-    ``step`` is None when the code between steps raised.
+    ``step`` is None when the code between steps raised; ``run_id`` names the child whose end is told here.
     """
 
     message: str
@@ -107,6 +107,7 @@ class Failure:
     traceback: str
     step: str | None
     attempts: int
+    run_id: str | None = None
 
     @classmethod
     def from_exception(
@@ -126,12 +127,14 @@ class Failure:
 
     def to_json(self) -> dict[str, JSONValue]:
         """Return the stored form."""
+        child = {} if self.run_id is None else {"run_id": self.run_id}
         return {
             "message": self.message,
             "error_class": self.error_class,
             "traceback": self.traceback,
             "step": self.step,
             "attempts": self.attempts,
+            **child,
         }
 
     @classmethod
@@ -143,6 +146,7 @@ class Failure:
             traceback=stored["traceback"],
             step=stored["step"],
             attempts=stored["attempts"],
+            run_id=stored.get("run_id"),
         )
 
 

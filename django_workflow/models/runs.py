@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any, Self
 
 from django.db import models
-from django.db.models import Prefetch, Q, QuerySet
+from django.db.models import Exists, OuterRef, Prefetch, Q, QuerySet
 from django.utils.translation import gettext_lazy as _
 
 from django_workflow.core import types
@@ -83,20 +83,63 @@ class RunQuerySet(models.QuerySet["Run"]):
         return self.ended().filter(status=status, created_at__lt=before, finished_at__lt=before)
 
     def with_reason(self) -> Self:
-        """Fetch what `reason`, `waiting_for` and `labels` look at, in three queries for any number of runs.
+        """Fetch what `reason`, `waiting_for` and `labels` look at, in four queries for any number of runs.
 
-        ``steps.all()`` then holds the open steps alone.
+        ``steps.all()`` then holds the open steps alone, and ``children.all()`` what a reason tells of them.
         """
         steps = self.model._meta.get_field("steps").related_model
         open_steps = steps._base_manager.filter(status__in=types.OPEN_STEP).order_by("id")
-        return self.prefetch_related("deliveries", "labels_of_run", Prefetch("steps", open_steps))
+        children = self.model.objects.told_of().order_by("created_at", "id")
+        return self.prefetch_related(
+            "deliveries", "labels_of_run", Prefetch("steps", open_steps), Prefetch("children", children)
+        )
+
+    def told_of(self) -> Self:
+        """Fetch of children only what their parents tell of them."""
+        return self.only("id", "parent_id", "parent_step", "workflow", "status", "created_at")
+
+    def awaited(self) -> Self:
+        """Runs for whose end an open step of their parent waits."""
+        steps = self.model._meta.get_field("steps").related_model._base_manager
+        return self.filter(
+            Exists(
+                steps.filter(
+                    run=OuterRef("parent"), key=OuterRef("parent_step"), status__in=types.OPEN_STEP
+                )
+            ),
+            parent_waits=True,
+        )
+
+    def to_cancel_with(self, parent_id: str) -> Self:
+        """Children that go when this parent is cancelled: those that have not come to an end of their own."""
+        live = [
+            types.RunStatus.PENDING,
+            types.RunStatus.RUNNING,
+            types.RunStatus.PAUSED,
+            types.RunStatus.BLOCKED,
+            types.RunStatus.CANCELLING,
+        ]
+        return self.filter(parent=parent_id, cascade=True, status__in=live)
 
     def stuck(self) -> Self:
         """Unfinished runs that nothing will ever wake: the promise says there are none.
 
-        Asked independently of how rows are written: no due or leased delivery, whatever the reason.
+        Asked independently of how rows are written: no due or leased delivery, whatever the reason, and no child that
+        will tell them of its end.
         """
-        return self.unfinished().exclude(deliveries__due_at__isnull=False)
+        runs = self.model.objects
+        of_this = runs.filter(parent=OuterRef("pk"), parent_waits=True)
+        will_tell = ~Q(status__in=[*types.FINISHED, types.RunStatus.FAILED]) | Q(
+            handler_status=types.RunStatus.RUNNING
+        )
+        is_due = runs.filter(pk=OuterRef("pk"), deliveries__due_at__isnull=False)
+        to_come = of_this.filter(will_tell | Exists(is_due))
+        return (
+            self.unfinished()
+            .exclude(deliveries__due_at__isnull=False)
+            .exclude(Exists(to_come.awaited()))
+            .exclude(Q(status=types.RunStatus.CANCELLING) & Exists(to_come))
+        )
 
 
 class Run(RunHandle, models.Model):
@@ -140,6 +183,22 @@ class Run(RunHandle, models.Model):
     # Texts, so that it is known when the user is gone.
     triggered_by = models.CharField(_("triggered by"), max_length=ACTOR_LENGTH, default="")
     triggered_by_id = models.CharField(max_length=OBJECT_ID_LENGTH, default="")
+    # The run whose ``ctx.invoke`` has started this one, and that step's key; the two outlive a change of mind.
+    parent = models.ForeignKey(
+        "self",
+        models.SET_NULL,
+        verbose_name=_("parent"),
+        null=True,
+        blank=True,
+        related_name="children",
+    )
+    parent_step = models.CharField(_("step of the parent"), max_length=STEP_KEY_LENGTH, default="")
+    # Whether the parent has still to be told how this run ended; it keeps its turn until then.
+    parent_waits = models.BooleanField(default=False)
+    # Whether it is cancelled with its parent.
+    cascade = models.BooleanField(_("cancelled with its parent"), default=True)
+    # How many runs stand above it.
+    depth = models.PositiveIntegerField(default=0)
     created_at = models.DateTimeField(_("created"))
     started_at = models.DateTimeField(_("started"), null=True)
     finished_at = models.DateTimeField(_("finished"), null=True)
@@ -361,7 +420,16 @@ class Run(RunHandle, models.Model):
         failure = self.failure
         if failure is not None and self.status in types.DEAD_LETTER:
             return failure.message
+        if self.status == types.RunStatus.CANCELLING:
+            return self._reason_of_cancelling
         return "; ".join(step.reason for step in self.waiting_for)
+
+    @property
+    def _reason_of_cancelling(self) -> str:
+        ended = {*types.FINISHED, types.RunStatus.FAILED}
+        left = [child for child in self.children.all() if child.status not in ended]
+        ids = ", ".join(child.id for child in left[:3]) + (", …" if len(left) > 3 else "")
+        return f"cancelling its children: {ids}" if left else ""
 
 
 class RunLabel(models.Model):

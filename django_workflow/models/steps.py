@@ -113,6 +113,9 @@ class StepFields(models.Model):
         progress = self.progress
         if progress is not None:
             return f'"{self.name}" is {self.status}: {progress[0]:,} of {progress[1]:,} items done'
+        if self.status == types.StepStatus.WAITING and self.kind == types.StepKind.INVOKE:
+            since = f" since {self.created_at:%Y-%m-%d %H:%M:%S} UTC"
+            return f'"{self.name}" is waiting for {self._child_in_words()}{since}{until}'
         return f'"{self.name}" is {self.status}{until}'
 
     def _deciders(self) -> str:
@@ -121,6 +124,19 @@ class StepFields(models.Model):
         if arguments.get("permission"):
             names.append(f'whoever has the permission "{arguments["permission"]}"')
         return ", ".join(names)
+
+    @property
+    def child(self) -> Run | None:
+        """The run that ``ctx.invoke`` started at this step, or None; after a resume the latest."""
+        found = [child for child in self.run.children.all() if child.parent_step == self.key]
+        return max(found, key=lambda child: (child.created_at, child.id), default=None)
+
+    def _child_in_words(self) -> str:
+        child = self.child
+        if child is None:
+            return "a run that was deleted"
+        blocked = ", which is blocked," if child.status == types.RunStatus.BLOCKED else ""
+        return f'run {child.id} of "{child.workflow}"{blocked}'
 
     def _wanted(self) -> str:
         ids = [f'"{event_id}"' for event_id in self.arguments.get("event_ids", [])]

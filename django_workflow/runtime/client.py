@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-import string
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from time import monotonic, sleep
@@ -15,6 +14,7 @@ from django.db import connections, transaction
 from django_workflow.conf import settings
 from django_workflow.core.actors import CODE, Actor
 from django_workflow.core.codec import codec
+from django_workflow.core.context import executing
 from django_workflow.core.durations import parse_duration
 from django_workflow.core.events import EventWaiter
 from django_workflow.core.exceptions import (
@@ -34,6 +34,7 @@ from django_workflow.models.about import reference
 from django_workflow.runtime.announcing import run_cancelled
 from django_workflow.runtime.approvals import decide
 from django_workflow.runtime.audit import audited
+from django_workflow.runtime.invoking import ALPHABET, ID_LENGTH, derived_run_id
 from django_workflow.runtime.keys import redaction_key
 from django_workflow.runtime.payloads import check_payload
 from django_workflow.runtime.schedules import ScheduleVerbs
@@ -47,13 +48,12 @@ from django_workflow.store.actions import Change
 from django_workflow.store.sql import connection
 from django_workflow.store.triggers import NewRun
 
-ALPHABET = string.ascii_letters + string.digits
 POLL_SECONDS = (0.002, 0.25)
 
 
 def new_run_id() -> str:
     """Return a fresh run id that nobody can guess."""
-    return "wfr_" + "".join(secrets.choice(ALPHABET) for _ in range(21))
+    return "wfr_" + "".join(secrets.choice(ALPHABET) for _ in range(ID_LENGTH))
 
 
 class DjangoRuntime(ScheduleVerbs):
@@ -90,7 +90,8 @@ class DjangoRuntime(ScheduleVerbs):
         """See `Workflow.trigger_many()`."""
         if not payloads:
             return []
-        ids = [new_run_id() for _ in payloads] if run_ids is None else list(run_ids)
+        is_repeatable = run_ids is None and executing.get() is not None
+        ids = self._fresh_ids(workflow, len(payloads)) if run_ids is None else list(run_ids)
         if len(ids) != len(payloads) or len(set(ids)) != len(ids):
             raise InvalidOptionError(
                 f"workflow_run_ids must name each of the {len(payloads)} payloads once; found {len(ids)} ids, "
@@ -103,7 +104,32 @@ class DjangoRuntime(ScheduleVerbs):
         transaction.on_commit(
             lambda: hint(-(-len(created) // settings().CLAIM_BATCH)), using=self.alias, robust=True
         )
-        return self._handles(workflow, new, created)
+        return self._handles(workflow, new, created, any_payload=is_repeatable)
+
+    def _fresh_ids(self, workflow: Workflow[Any, Any], count: int) -> list[str]:
+        """Return new ids; in a step's body those that a repeated body gets again."""
+        step = executing.get()
+        if step is None:
+            return [new_run_id() for _ in range(count)]
+        places = [step.triggers.next_of(workflow.name) for _ in range(count)]
+        return [derived_run_id(step.triggers.seed, workflow.name, place) for place in places]
+
+    def child(
+        self, workflow: Any, payload: Any, options: dict[str, Any]
+    ) -> Callable[[str], NewRun]:
+        """Return what describes the run that ``ctx.invoke`` is to start, once it is given its id.
+
+        Raises:
+            InvalidOptionError: an option cannot work.
+            WorkflowNotFoundError: no workflow of this name is registered.
+        """
+        found = registry.get(workflow) if isinstance(workflow, str) else workflow
+        if not isinstance(found, Workflow):
+            raise InvalidOptionError(f"ctx.invoke takes a workflow, not {workflow!r}.")
+        if "detached" in options:
+            raise InvalidOptionError("ctx.invoke has no option 'detached'.")
+        checked = TriggerOptions.checked(**options)
+        return lambda run_id: self._new_runs(found, [payload], checked, [run_id])[0]
 
     def _insert(self, new: Sequence[NewRun], by: Actor) -> dict[str, Any]:
         if by.door == CODE or not by.name:
@@ -181,7 +207,12 @@ class DjangoRuntime(ScheduleVerbs):
                 )
 
     def _handles(
-        self, workflow: Workflow[Any, Any], new: Sequence[NewRun], created: dict[str, Any]
+        self,
+        workflow: Workflow[Any, Any],
+        new: Sequence[NewRun],
+        created: dict[str, Any],
+        *,
+        any_payload: bool,
     ) -> list[Run]:
         taken = [run.id for run in new if run.id not in created]
         existing = Run.objects.using(self.alias).in_bulk(taken) if taken else {}
@@ -193,7 +224,7 @@ class DjangoRuntime(ScheduleVerbs):
             elif (
                 found is None
                 or found.workflow != workflow.name
-                or found.payload_text != row.payload_text
+                or (found.payload_text != row.payload_text and not any_payload)
             ):
                 raise RunExistsError(
                     f'The run ID "{row.id}" is taken by a run of workflow "{found.workflow if found else "?"}" with another '
@@ -300,6 +331,7 @@ class DjangoRuntime(ScheduleVerbs):
         done = audited("cancel", run_id, do, actor=actor, why=why)
         if done:
             run_cancelled(run_id)
+            transaction.on_commit(hint, using=self.alias, robust=True)
         return done
 
     def cancel_runs(
@@ -325,6 +357,8 @@ class DjangoRuntime(ScheduleVerbs):
         return sum(
             self._cancel(run_id, actor, why) for run_id in list(found.values_list("pk", flat=True))
         )
+        transaction.on_commit(hint, using=self.alias, robust=True)
+        return cancelled
 
     def pause(self, run_id: str, *, actor: Any = None, why: str = "") -> None:
         """See `Run.pause()`."""
@@ -342,6 +376,7 @@ class DjangoRuntime(ScheduleVerbs):
         if run.status == RunStatus.PAUSED:
             done = audited("resume", run_id, lambda: store.unpause(run_id), actor=actor, why=why)
         elif run.status in (RunStatus.FAILED, RunStatus.BLOCKED):
+            self._resume_child(run, force=force, actor=actor)
             if run.handler_status and not force:
                 self._refuse(
                     run_id, "resume", RunStatus(run.status),
@@ -364,6 +399,15 @@ class DjangoRuntime(ScheduleVerbs):
                 "Only a paused, failed or blocked one can be resumed.",
             )
         transaction.on_commit(hint, using=self.alias, robust=True)
+
+    def _resume_child(self, run: Run, *, force: bool, actor: Any) -> None:
+        """Go on with the failed child whose error ended this run, before the run itself does."""
+        failure = run.failure
+        if failure is None or failure.run_id is None or (run.handler_status and not force):
+            return
+        child = run.children.filter(parent_step=run.failed_step, pk=failure.run_id).first()
+        if child is not None and child.status == RunStatus.FAILED:
+            self.resume(child.id, force=force, actor=actor, why=f"run {run.id} was resumed")
 
     def restart(self, run_id: str, *, actor: Any = None, why: str = "") -> Run:
         """See `Run.restart()`."""

@@ -14,6 +14,7 @@ from django_workflow.core.types import Failure, RunStatus
 from django_workflow.core.workflow import Workflow
 from django_workflow.models import Attempt
 from django_workflow.runtime.announcing import run_completed, run_failed
+from django_workflow.runtime.invoking import tell_parent
 from django_workflow.runtime.failure import failure_of, retry_in, text_of
 from django_workflow.runtime.payloads import check_payload
 from django_workflow.store import claims, generations, runs
@@ -38,6 +39,7 @@ class Ending:
         """The function returned; ``leaves_open`` tells of steps that it gave up."""
         if self.in_handler:
             runs.end_handler(self.claim, None)
+            self._tell()
             return
         try:
             text = (
@@ -51,6 +53,7 @@ class Ending:
         if runs.complete(self.claim, text, leaves_open=leaves_open):
             logger.info("Run %s completed", self.claim.run_id, extra={"run_id": self.claim.run_id})
             run_completed(self.claim)
+            self._tell()
         else:
             claims.give_back(self.claim, due_in=timedelta(0))
 
@@ -108,6 +111,7 @@ class Ending:
         text = text_of(failure)
         if self.in_handler:
             runs.end_handler(self.claim, text)
+            self._tell()
             return
         ended = runs.end_badly(
             self.claim,
@@ -119,6 +123,11 @@ class Ending:
         )
         if ended:
             run_failed(self.claim, text)
+        self._tell()
+
+    def _tell(self) -> None:
+        if self.claim.run.parent_waits:
+            tell_parent(self.claim.run_id)
 
     def block(self, error: WorkflowError) -> None:
         """Stop the run by the engine's own verdict, until a person decides."""
@@ -128,5 +137,6 @@ class Ending:
         )
         if self.in_handler:
             runs.end_handler(self.claim, text_of(failure))
+            self._tell()
         elif runs.end_badly(self.claim, RunStatus.BLOCKED, text_of(failure)):
             run_failed(self.claim, text_of(failure))

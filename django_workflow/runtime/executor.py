@@ -24,6 +24,7 @@ from django_workflow.core.context_sync import WorkflowContext
 from django_workflow.core.exceptions import (
     CrashLoopError,
     DeliveryFencedError,
+    RunExistsError,
     UndecodableValueError,
     WorkflowError,
 )
@@ -42,7 +43,7 @@ from django_workflow.core.replay import (
 )
 from django_workflow.core.replay_async import AsyncReplay
 from django_workflow.core.replay_sync import SyncReplay
-from django_workflow.core.steps import CallStep, Step
+from django_workflow.core.steps import CallStep, InvokeStep, Step
 from django_workflow.core.types import Failure, RunStatus, StepStatus
 from django_workflow.core.workflow import Workflow, registry
 from django_workflow.runtime.announcing import around_pass, run_cancelled
@@ -55,6 +56,14 @@ from django_workflow.runtime.failure import (
     stored_options,
 )
 from django_workflow.runtime.handlers import elapse, opened
+from django_workflow.runtime.invoking import (
+    RefusedStepError,
+    carry_cancelling,
+    refused_row,
+    tell_parent,
+    wait_again,
+    with_child,
+)
 from django_workflow.runtime.journals import journals
 from django_workflow.runtime.mapping import reopened
 from django_workflow.runtime.performer import Allowance, Performer
@@ -62,9 +71,9 @@ from django_workflow.runtime.step_rows import marker_row
 from django_workflow.runtime.timers import over, record_elapsed
 from django_workflow.runtime.trouble import DeliveryTroubleError, no_answer, refuse_open_transaction
 from django_workflow.runtime.urls import url_of
-from django_workflow.runtime.waiting import match_waiting
+from django_workflow.runtime.waiting import match_waiting, wake_workers
 from django_workflow.store import claims, maps, records, runs
-from django_workflow.store.rows import Claim
+from django_workflow.store.rows import Claim, StepRow
 
 logger = logging.getLogger(__name__)
 
@@ -139,8 +148,15 @@ def pass_over(
 
 
 def _stand_still(claim: Claim) -> End:
-    """Give the delivery of a paused or ended run back; a paused run's timers are recorded when they are over."""
+    """Give the delivery of a paused or ended run back; a paused run's timers are recorded when they are over.
+
+    A run that is cancelling has its children cancelled, and an ended one tells the parent that waits for it.
+    """
     due: datetime | None = None
+    if claim.run.status == RunStatus.CANCELLING and claim.is_turn:
+        return End.OVER if carry_cancelling(claim) else End.AGAIN
+    if claim.run.parent_waits and claim.run.status != RunStatus.PAUSED:
+        tell_parent(claim.run_id)
     if claim.run.status == RunStatus.PAUSED and claim.is_turn:
         waiting = record_elapsed(claim, records.load(claim.run_id))
         due = min((moment for moment in waiting if moment is not None), default=None)
@@ -384,13 +400,11 @@ class _Entry:
         if len(outcome.steps) == 1 and bodies:
             step, record = bodies[0]
             if not performer.may_execute(record):
-                self._wait(outcome, [])
-                return End.OVER
+                return self._wait(outcome, [])
             return self._execute_alone(step)
-        self._wait(
+        return self._wait(
             outcome, [step.key for step, record in bodies if record is None or not record.delivered]
         )
-        return End.OVER
 
     def _execute_alone(self, step: Step) -> End | None:
         """Execute the only open step of the run, met in a branch that has been left; then pass again."""
@@ -405,17 +419,57 @@ class _Entry:
         record = self.journal.records.get(step.key)
         return record is not None and record.sequence is not None
 
-    def _wait(self, outcome: Suspended, fan_out: list[str]) -> None:
-        rows = [opened(step) for step, record in outcome.steps if record is None]
-        if self._outgrows(len(rows)):
-            return
-        lost = [reopened(step, record) for step, record in outcome.steps]
-        rows += [row for row in lost if row is not None]
+    def _wait(self, outcome: Suspended, fan_out: list[str]) -> End | None:
+        """Register what is waited for and give the turn back; None where a step is refused, for another pass."""
+        wakes = self.claim.wakes
+        try:
+            return self._register(outcome, fan_out)
+        except RefusedStepError as refused:
+            # Of what was rolled back, nothing counts.
+            self.claim.wakes = wakes
+            record = self.journal.records.get(refused.step.key)
+            row = refused_row(
+                refused.step, refused.__cause__ or refused, registered=record is not None
+            )
+            self.performer.write(refused.step, row, self.markers)
+        if self.performer.fenced:
+            return End.OVER
+        if self.performer.broken is not None:
+            raise no_answer(self.performer.broken) from self.performer.broken
+        return None
+
+    def _register(self, outcome: Suspended, fan_out: list[str]) -> End:
+        rows = [row for row in (reopened(*asked) for asked in outcome.steps) if row is not None]
+        invoked = {}
+        for step, record in outcome.steps:
+            if isinstance(step, InvokeStep) and record is None:
+                rows.append(with_child(self.claim, step, opened(step)))
+                invoked[rows[-1].child.id] = step
+            elif record is None:
+                rows.append(opened(step))
+            elif isinstance(step, InvokeStep) and record.status == StepStatus.PENDING:
+                wait_again(self.claim, step)
+        if self._outgrows(sum(not row.registered for row in rows)):
+            return End.OVER
         calls = {
             step.key: request_text(self.claim, step)
             for step, record in outcome.steps
             if isinstance(step, CallStep) and (record is None or not record.delivered)
         }
+        try:
+            self._commit(rows, fan_out, calls)
+        except RunExistsError as error:
+            raise RefusedStepError(invoked[error.run_id]) from error
+        if any(row.awaits for row in rows):
+            # After the commit: whoever commits last, this wait or an event's sender, sees the other.
+            match_waiting(self.claim.run_id)
+        if calls:
+            bell.ring()
+        if invoked:
+            wake_workers(set(invoked))
+        return End.OVER
+
+    def _commit(self, rows: list[StepRow], fan_out: list[str], calls: dict[str, str]) -> None:
         with self.performer.telling.joined():
             records.wait(
                 self.claim,
@@ -425,11 +479,6 @@ class _Entry:
                 due_at=self._deadline(),
                 markers=[marker_row(m) for m in self.markers],
             )
-        if any(row.awaits for row in rows):
-            # After the commit: whoever commits last, this wait or an event's sender, sees the other.
-            match_waiting(self.claim.run_id)
-        if calls:
-            bell.ring()
 
     def _outgrows(self, new: int) -> bool:
         """Block the run if so many steps more are too many."""

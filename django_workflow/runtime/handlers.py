@@ -13,6 +13,7 @@ from django_workflow.runtime.approvals import elapse_approval, open_approval
 from django_workflow.runtime.calling import open_call
 from django_workflow.runtime.mapping import open_map, perform_map
 from django_workflow.runtime.racing import perform_race
+from django_workflow.runtime.invoking import elapse_invoke, open_invoke
 from django_workflow.runtime.sleeping import (
     elapse_sleep,
     open_sleep,
@@ -62,6 +63,7 @@ HANDLERS: Final[Mapping[str, Handler]] = {
     ),
     StepKind.WAIT_FOR_EVENT: Handler(opened=open_wait, elapse=elapse_wait),
     StepKind.CALL: Handler(opened=open_call),
+    StepKind.INVOKE: Handler(opened=open_invoke, elapse=elapse_invoke),
     StepKind.NOTIFY: Handler(perform=perform_notify),
     StepKind.CREATE_WEBHOOK: Handler(perform=perform_create_webhook),
     StepKind.WAIT_FOR_APPROVAL: Handler(opened=open_approval, elapse=elapse_approval),

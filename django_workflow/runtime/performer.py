@@ -18,7 +18,7 @@ from django.db import Error as DatabaseError
 
 from django_workflow.conf import settings
 from django_workflow.core.codec import codec
-from django_workflow.core.context import CurrentStep
+from django_workflow.core.context import CurrentStep, Triggers
 from django_workflow.core.exceptions import DeliveryFencedError
 from django_workflow.core.journal import Journal, Record
 from django_workflow.core.steps import (
@@ -164,6 +164,10 @@ class Performer:
             workflow_run_id=self.claim.run_id,
             deadline=None if timeout is None else self.now + timeout,
             hear=partial(self.telling.hear_body, step.key, attempt),
+            # With the run's age: after a run is deleted its id may be used again, and what it triggered is kept.
+            triggers=Triggers(
+                f"{self.claim.run_id}\n{self.claim.run.created_at.isoformat()}\n{step.key}"
+            ),
         )
         call = _Call(step, record, markers, attempt, options, timeout, current)
         return perform_atomic(self, call) if atomic else self._perform_run(call)

@@ -18,7 +18,10 @@ ALL = Q()
 
 
 def delete_ended(run_ids: Sequence[str], *, by: Actor, why: str = "") -> int:
-    """Delete those of these runs that have ended, and keep who did it; return how many. One transaction per hundred."""
+    """Delete those of these runs that have ended, and keep who did it; return how many. One transaction per hundred.
+
+    A child for whose end its parent waits (a blocked one, most often) is kept: cancel it first.
+    """
     deleted = 0
     for start in range(0, len(run_ids), CHUNK):
         with transaction.atomic(using=settings().DATABASE):
@@ -55,5 +58,9 @@ def _delete(run_ids: Sequence[str], only: Q) -> list[tuple[str, str]]:
     # Under the lock: a dead letter may have been resumed since it was chosen.
     ended = Run.objects.using(alias).filter(only, pk__in=run_ids).ended().order_by("pk")
     found = list(ended.select_for_update().values_list("pk", "status"))
+    # Whoever waits for one of them would wait for ever.
+    awaited = Run.objects.using(alias).filter(pk__in=[pk for pk, _ in found]).awaited()
+    kept = set(awaited.values_list("pk", flat=True))
+    found = [(pk, status) for pk, status in found if pk not in kept]
     Run.objects.using(alias).filter(pk__in=[pk for pk, _ in found]).delete()
     return found

@@ -11,11 +11,11 @@ from typing import Any, Final, NamedTuple
 from django.db import transaction
 
 from django_workflow.conf import settings
-from django_workflow.core.exceptions import DeliveryFencedError
+from django_workflow.core.exceptions import DeliveryFencedError, RunExistsError
 from django_workflow.core.journal import Record
 from django_workflow.core.types import StepStatus
 from django_workflow.models import Attempt
-from django_workflow.store import approval_rows, map_items, requests, waiters
+from django_workflow.store import approval_rows, map_items, requests, triggers, waiters
 from django_workflow.store.claims import FREE, give_back
 from django_workflow.store.rows import DELIVERY, STEP, Claim, StepRow, moment_of
 from django_workflow.store.sql import STEP_INSERT_COLUMNS, Postgres, connection, dialect
@@ -190,6 +190,7 @@ def wait(
 
     Raises:
         DeliveryFencedError: the claim is stale; nothing was written.
+        RunExistsError: the id of a child is taken; nothing was written.
     """
     speak = dialect()
     with transaction.atomic(using=settings().DATABASE), connection().cursor() as cursor:
@@ -207,6 +208,7 @@ def wait(
         _insert_open(cursor, claim.run_id, new)
         waiters.insert(cursor, claim.run_id, new)
         approval_rows.insert(claim.run_id, new)
+        _insert_children([row.child for row in new if row.child is not None])
         for key in (*fan_out, *calls):
             cursor.execute(
                 f"UPDATE {STEP} SET delivered = %s WHERE run_id = %s AND {speak.name('key')} = %s AND sequence IS NULL",
@@ -235,6 +237,18 @@ def _insert_open(cursor: Any, run_id: str, rows: Sequence[StepRow]) -> None:
             f"{speak.ignore} {STEP} ({columns}) VALUES {', '.join(parts)}{speak.ignore_tail}",
             params,
         )
+
+
+def _insert_children(children: Sequence[Any]) -> None:
+    if not children:
+        return
+    created = triggers.insert(children)
+    for child in children:
+        if child.id not in created:
+            raise RunExistsError(
+                f'The run ID "{child.id}" is taken, so nothing can be invoked under it. Choose another, or give none.',
+                run_id=child.id,
+            )
 
 
 def _insert_deliveries(cursor: Any, run_id: str, keys: Sequence[str], lane: str = "") -> None:

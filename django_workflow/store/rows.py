@@ -34,6 +34,8 @@ class RunRow(NamedTuple):
     deadline: datetime | None
     generation: int = 0
     continued_at: datetime | None = None
+    parent_waits: bool
+    depth: int
 
 
 RUN_COLUMNS = RunRow._fields
@@ -131,6 +133,8 @@ class StepRow:
     asks: NewApproval | None = None
     #: The items that are written with the step.
     mapped: Mapped | None = None
+    #: The run (a `triggers.NewRun`) that is inserted with the step.
+    child: Any = None
 
 
 def moment_of(value: Any) -> datetime | None:

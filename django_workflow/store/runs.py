@@ -24,7 +24,7 @@ def complete(claim: Claim, result_text: str | None, *, leaves_open: bool) -> boo
     now, values = speak.now()
     finish = f"UPDATE {RUN} u SET status = 'completed', result_text = %s, failure_text = NULL, finished_at = {now}"
     held = (claim.delivery_id, claim.token)
-    if isinstance(speak, Postgres) and not leaves_open:
+    if isinstance(speak, Postgres) and not leaves_open and not claim.run.parent_waits:
         with connection().cursor() as cursor:
             # The turn is locked before the run, as everybody does.
             cursor.execute(
@@ -43,7 +43,9 @@ def complete(claim: Claim, result_text: str | None, *, leaves_open: bool) -> boo
         )
         if not cursor.rowcount:
             return False
-        cursor.execute(f"DELETE FROM {DELIVERY} WHERE run_id = %s", (claim.run_id,))
+        # Who has a parent to tell keeps the turn, and its lease, until that is done.
+        kept = " AND step_key <> ''" if claim.run.parent_waits else ""
+        cursor.execute(f"DELETE FROM {DELIVERY} WHERE run_id = %s{kept}", (claim.run_id,))
         if leaves_open:
             _close_steps(claim.run_id, StepStatus.ABANDONED)
     return True
@@ -124,7 +126,7 @@ def end_badly(
         if attempt is not None:
             keep_attempt(claim, attempt)
         _deliveries(claim.run_id).exclude(step_key="").filter(leased_by="").update(due_at=None)
-        if with_handler:
+        if with_handler or (status == RunStatus.FAILED and claim.run.parent_waits):
             _wake(claim.run_id)
     return True
 
@@ -138,6 +140,8 @@ def end_handler(claim: Claim, failure_text: str | None) -> bool:
         _runs(claim.run_id).filter(handler_status=RunStatus.RUNNING).update(
             handler_status=status, handler_failure_text=failure_text
         )
+        if claim.run.parent_waits:
+            _wake(claim.run_id)
     return True
 
 
@@ -200,10 +204,11 @@ def end_step_delivery(claim: Claim) -> bool:
     return True
 
 
-def cancel(run_id: str, *, why: str = "") -> RunStatus | None:
+def cancel(run_id: str, *, why: str = "", by_parent: bool = False) -> RunStatus | None:
     """Cancel an unfinished run or a dead letter: fence its deliveries, close its open steps.
 
-    Returns None when done, else the state found.
+    A run with children that go with it is cancelling until they are cancelled, which its turn sees to. Returns None
+    when done, else the state found. A parent that is being cancelled itself need not be told of what is done at once.
     """
     states = [
         RunStatus.PENDING,
@@ -216,16 +221,54 @@ def cancel(run_id: str, *, why: str = "") -> RunStatus | None:
     with transaction.atomic(using=settings().DATABASE):
         # From here on nothing of the run can record, and a fan-out that was being written is there to be seen.
         _lock(run_id)
-        done = (
-            _runs(run_id)
-            .filter(status__in=states)
-            .update(status=RunStatus.CANCELLED, finished_at=database_now(), handler_status="")
-        )
-        if done:
-            _deliveries(run_id).delete()
+        is_alone = not Run.objects.using(settings().DATABASE).to_cancel_with(run_id).exists()
+        changes: dict[str, Any] = {"status": RunStatus.CANCELLING, "handler_status": ""}
+        if is_alone:
+            changes |= {"status": RunStatus.CANCELLED, "finished_at": database_now()}
+        if by_parent:
+            changes["parent_waits"] = not is_alone
+        if _runs(run_id).filter(status__in=states).update(**changes):
+            _end_deliveries(run_id, keeps_turn=not is_alone)
             _close_steps(run_id, StepStatus.CANCELLED)
             return None
     return state_of(run_id)
+
+
+def _end_deliveries(run_id: str, *, keeps_turn: bool = False) -> None:
+    """End what is due of a run, but for a turn that is still needed, to cancel children or to tell a parent."""
+    if not keeps_turn and not _runs(run_id).filter(parent_waits=True).exists():
+        _deliveries(run_id).delete()
+        return
+    _deliveries(run_id).exclude(step_key="").delete()
+    _deliveries(run_id).update(
+        leased_by="",
+        token=F("token") + 1,
+        entries=0,
+        wakes=F("wakes") + 1,
+        due_at=database_now(),
+        begun="",
+        tries=0,
+        deaths=0,
+        trouble="",
+    )
+
+
+def finish_cancelling(claim: Claim) -> bool:
+    """End a run whose children are cancelled. Returns False if the claim is stale, or children are left."""
+    with transaction.atomic(using=settings().DATABASE):
+        if not _still_held(claim):
+            return False
+        if Run.objects.using(settings().DATABASE).to_cancel_with(claim.run_id).exists():
+            _wake(claim.run_id)
+            return False
+        done = (
+            _runs(claim.run_id)
+            .filter(status=RunStatus.CANCELLING)
+            .update(status=RunStatus.CANCELLED, finished_at=database_now())
+        )
+        if done:
+            _end_deliveries(claim.run_id)
+    return bool(done)
 
 
 def cancel_from_inside(claim: Claim) -> bool:

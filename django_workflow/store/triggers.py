@@ -20,6 +20,7 @@ INSERT_COLUMNS = (
     "id", "workflow", "version", "status", "payload_text", "headers_text", "options_text", "failed_step", "revision",
     "code_attempts", "code_failed_at", "paused_from", "handler_status", "handler_round", "restarted_from_id",
     "created_at", "deadline", "about_type", "about_id", "triggered_by", "triggered_by_id",
+    "parent_id", "parent_step", "parent_waits", "cascade", "depth",
 )  # fmt: skip
 CHUNK = 100
 
@@ -40,6 +41,11 @@ class NewRun(NamedTuple):
     restarted_from: str | None = None
     about: tuple[str | None, str | None] = (None, None)
     by: Actor = NOBODY
+    #: The run that invokes it, and the key of its step.
+    parent: str | None = None
+    parent_step: str = ""
+    cascade: bool = True
+    depth: int = 0
 
 
 def insert(runs: Sequence[NewRun]) -> dict[str, datetime]:
@@ -85,6 +91,7 @@ def _insert_runs(rows: Sequence[tuple[NewRun, datetime | None]], moment: datetim
                 run.id, run.workflow, run.version, RunStatus.PENDING, run.payload_text, run.headers_text, run.options_text,
                 "", 0, 0, -1, "", "", 0, run.restarted_from, speak.literal(moment), speak.literal(deadline),
                 *run.about, run.by.name, run.by.user_id,
+                run.parent, run.parent_step, run.parent is not None, run.cascade, run.depth,
             )
         )  # fmt: skip
     one = f"({', '.join(['%s'] * len(INSERT_COLUMNS))})"

@@ -17,8 +17,8 @@ from django_workflow.core.crons import SCHEDULE_ID_LENGTH
 from django_workflow.core.exceptions import WorkflowError
 from django_workflow.core.middleware import Middleware
 from django_workflow.core.workflow import Workflow, registry
-from django_workflow.runtime.payloads import check_payload
 from django_workflow.runtime import http_call
+from django_workflow.runtime.payloads import check_payload
 from django_workflow.runtime.urls import path_of
 
 TAG = "django_workflow"

@@ -61,6 +61,7 @@ class CurrentStep(Speaking):
     def _tell(self, saying: Saying) -> None:
         if self.hear is not None:
             self.hear(saying)
+
     #: Which of the items of ``ctx.map`` this is, counted from 0; None in a step of another kind.
     index: int | None = None
     triggers: Triggers = field(default_factory=lambda: Triggers(""), repr=False, compare=False)

@@ -13,16 +13,16 @@ from django_workflow.core.calls import CallRequest, CallResult
 from django_workflow.core.context import A, B, BaseContext, C, PayloadT
 from django_workflow.core.durations import parse_duration, parse_moment
 from django_workflow.core.events import EventResult, SentEvent, Wanted
-from django_workflow.core.retry import RetryPolicy
 from django_workflow.core.faults import mapped
 from django_workflow.core.maps import map_fields
 from django_workflow.core.races import RaceResult
+from django_workflow.core.retry import RetryPolicy
 from django_workflow.core.steps import (
     AtomicStep,
-    CreateWebhookStep,
     CallStep,
-    MapStep,
+    CreateWebhookStep,
     InvokeStep,
+    MapStep,
     NotifyStep,
     RunStep,
     SleepStep,

@@ -6,8 +6,7 @@ import sys
 from collections.abc import Iterable, Mapping
 from json import loads
 from operator import itemgetter
-from typing import Final
-from typing import Any
+from typing import Any, Final
 
 from django_workflow.core.exceptions import (
     ArgumentDriftError,

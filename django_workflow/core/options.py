@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from django_workflow.core.crons import Cron
 from django_workflow.core.actors import NOBODY, Actor
+from django_workflow.core.crons import Cron
 from django_workflow.core.durations import parse_duration, parse_moment
 from django_workflow.core.exceptions import InvalidOptionError
 from django_workflow.core.expressions import DelayExpression

@@ -12,10 +12,10 @@ from django.utils.translation import gettext_lazy as _
 from django_workflow.core import types
 from django_workflow.core.codec import codec
 from django_workflow.core.exceptions import RunFailedError, RunNotFinishedError
-from django_workflow.core.telling import Progress
 from django_workflow.core.plain import plain
 from django_workflow.core.ports import get_runtime
 from django_workflow.core.redaction import Mask
+from django_workflow.core.telling import Progress
 from django_workflow.core.workflow import registry
 from django_workflow.models.about import find_row, reference
 from django_workflow.models.actions import Action
@@ -91,7 +91,10 @@ class RunQuerySet(models.QuerySet["Run"]):
         open_steps = steps._base_manager.filter(status__in=types.OPEN_STEP).order_by("id")
         children = self.model.objects.told_of().order_by("created_at", "id")
         return self.prefetch_related(
-            "deliveries", "labels_of_run", Prefetch("steps", open_steps), Prefetch("children", children)
+            "deliveries",
+            "labels_of_run",
+            Prefetch("steps", open_steps),
+            Prefetch("children", children),
         )
 
     def told_of(self) -> Self:

@@ -357,8 +357,6 @@ class DjangoRuntime(ScheduleVerbs):
         return sum(
             self._cancel(run_id, actor, why) for run_id in list(found.values_list("pk", flat=True))
         )
-        transaction.on_commit(hint, using=self.alias, robust=True)
-        return cancelled
 
     def pause(self, run_id: str, *, actor: Any = None, why: str = "") -> None:
         """See `Run.pause()`."""

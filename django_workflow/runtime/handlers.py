@@ -11,9 +11,9 @@ from django_workflow.core.steps import PatchStep, Step
 from django_workflow.core.types import StepKind, StepStatus
 from django_workflow.runtime.approvals import elapse_approval, open_approval
 from django_workflow.runtime.calling import open_call
+from django_workflow.runtime.invoking import elapse_invoke, open_invoke
 from django_workflow.runtime.mapping import open_map, perform_map
 from django_workflow.runtime.racing import perform_race
-from django_workflow.runtime.invoking import elapse_invoke, open_invoke
 from django_workflow.runtime.sleeping import (
     elapse_sleep,
     open_sleep,

@@ -22,8 +22,8 @@ from django.db import connections
 from django_workflow.conf import settings
 from django_workflow.core.ports import get_dispatcher, get_transport
 from django_workflow.core.workflow import registry
-from django_workflow.runtime.couriers import couriers
 from django_workflow.runtime.announcing import run_started
+from django_workflow.runtime.couriers import couriers
 from django_workflow.runtime.executor import End, enter
 from django_workflow.runtime.failure import trouble_delay
 from django_workflow.runtime.leases import Held, keeper

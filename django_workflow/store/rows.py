@@ -34,8 +34,8 @@ class RunRow(NamedTuple):
     deadline: datetime | None
     generation: int = 0
     continued_at: datetime | None = None
-    parent_waits: bool
-    depth: int
+    parent_waits: bool = False
+    depth: int = 0
 
 
 RUN_COLUMNS = RunRow._fields

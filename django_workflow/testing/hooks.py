@@ -30,9 +30,7 @@ from django_workflow.store.sql import connection
 logger = logging.getLogger(__name__)
 
 #: Verbs of the runtime that change nothing.
-READS = frozenset(
-    {"alias", "child", "in_thread", "get_run", "get_schedule", "get_waiters"}
-)
+READS = frozenset({"alias", "child", "in_thread", "get_run", "get_schedule", "get_waiters"})
 
 
 class Box(Protocol):

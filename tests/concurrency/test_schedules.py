@@ -142,5 +142,3 @@ def test_processes_that_start_together_declare_one_schedule(crew: Threads) -> No
         assert Schedule.objects.count() == 1
     finally:
         registry.remove(made.name)
-
-

@@ -135,7 +135,9 @@ def test_jitter_is_the_same_for_a_slot_and_ends_before_the_next() -> None:
     dues = [cron.due_at(slot, "seed") for slot in slots]
 
     assert dues == [cron.due_at(slot, "seed") for slot in slots]
-    assert all(timedelta(0) <= due - s < timedelta(minutes=1) for s, due in zip(slots, dues, strict=True))
+    assert all(
+        timedelta(0) <= due - s < timedelta(minutes=1) for s, due in zip(slots, dues, strict=True)
+    )
     assert len({due - s for s, due in zip(slots, dues, strict=True)}) > 100
     assert dues != [cron.due_at(slot, "other") for slot in slots]
 

@@ -129,7 +129,9 @@ def test_retry_on_takes_classes_or_a_predicate() -> None:
     assert is_worth_it(ValueError("busy"), checked_retry_on(lambda error: "busy" in str(error)))
 
 
-@pytest.mark.parametrize("value", ["ValueError", 5, (), [ValueError, "KeyError"], int, BaseException])
+@pytest.mark.parametrize(
+    "value", ["ValueError", 5, (), [ValueError, "KeyError"], int, BaseException]
+)
 def test_retry_on_that_is_neither_is_refused(value: object) -> None:
     with pytest.raises(InvalidOptionError, match="retry_on is an exception class"):
         StepOptions.checked(retry_on=value)

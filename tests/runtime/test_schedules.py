@@ -119,7 +119,9 @@ def test_all_is_the_newest_hundred(hands: Hands) -> None:
     assert hands.advance(seconds=1) == 0
 
 
-@pytest.mark.parametrize(("overlap", "started"), [("skip", 1), ("queue", 1), ("cancel_previous", 1)])
+@pytest.mark.parametrize(
+    ("overlap", "started"), [("skip", 1), ("queue", 1), ("cancel_previous", 1)]
+)
 def test_missed_slots_overlap_each_other(hands: Hands, overlap: str, started: int) -> None:
     other.schedule("0 * * * *", schedule_id="hourly", overlap=overlap, catch_up="all")
 
@@ -249,9 +251,9 @@ def test_payload_is_checked_when_the_schedule_is_made() -> None:
             checked.schedule("* * * * *", schedule_id="one", payload={})
         with pytest.raises(NotSerializableError):
             report.schedule("* * * * *", schedule_id="one", payload={1, 2})
-        assert checked.schedule("* * * * *", schedule_id="one", payload={"day": 1, "x": 2}).payload == {
-            "day": 1
-        }
+        assert checked.schedule(
+            "* * * * *", schedule_id="one", payload={"day": 1, "x": 2}
+        ).payload == {"day": 1}
     finally:
         registry.remove("schedules_checked")
 
@@ -279,7 +281,9 @@ def test_code_declares_changes_and_removes_a_schedule(
         runtime.sync_schedules()
     assert len(asked) == 1
 
-    changed = workflow(name="nightly", schedule=Cron("30 3 * * *", overlap="skip"))(lambda ctx: None)
+    changed = workflow(name="nightly", schedule=Cron("30 3 * * *", overlap="skip"))(
+        lambda ctx: None
+    )
     with override_settings(TIME_ZONE="Asia/Tokyo"):
         runtime.sync_schedules()
     found = get_schedule("nightly")

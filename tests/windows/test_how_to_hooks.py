@@ -43,7 +43,7 @@ def test_schedules() -> None:
     found["test_digest"]()
     with WorkflowSandbox() as box:
         box.advance("7d")
-        runs = [run for run in found["get_schedule"]("morning_report").next_fires(2)]
+        runs = found["get_schedule"]("morning_report").next_fires(2)
         last = found["get_schedule"]("morning_report").last_run_id
 
     assert len(runs) == 2

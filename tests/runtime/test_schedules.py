@@ -106,6 +106,29 @@ def test_outage_is_made_up_for_as_the_schedule_says(
     assert not Run.objects.stuck().exists()
 
 
+def test_schedule_that_nobody_fires_is_unhealthy(hands: Hands) -> None:
+    report.schedule("0 * * * *", schedule_id="hourly")
+    hands.at += timedelta(minutes=31)
+
+    assert not health().is_healthy
+    with pytest.raises(CommandError, match="The slot of a schedule has come"):
+        call_command("workflow_check")
+    hands.advance()
+    assert health().is_healthy
+
+
+def test_slot_that_waits_is_followed_by_the_next_to_wait(hands: Hands) -> None:
+    other.schedule("0 * * * *", schedule_id="hourly", overlap="queue")
+    hands.advance(minutes=30)
+    hands.advance(hours=1)
+    Run.objects.get().cancel()
+
+    # One sweep finds the end of the first run, and another slot too.
+    assert hands.advance(hours=1) == 1
+    assert slots() == ["01 13:00", "01 14:00"]
+    assert (get_schedule("hourly").queued_for.hour, get_schedule("hourly").skipped) == (15, 0)
+
+
 def test_slot_that_is_swept_a_little_late_was_not_missed(hands: Hands) -> None:
     report.schedule("0 * * * *", schedule_id="hourly", catch_up="none")
 

@@ -1,20 +1,23 @@
-"""The demo's workflows: steps from a payload, a drip campaign, an order. Found by itself, as admin.py is."""
+"""The demo's workflows: steps from a payload, a drip campaign, an order, a nightly report. Found by itself, as admin.py is."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
 from decimal import Decimal
 from typing import Any, TypedDict
 
 from demo_project.shop import courier, mail, payments, stock
 from django_workflow import (
     AsyncWorkflowContext,
+    Cron,
     Failure,
     NonRetryableError,
     RetryPolicy,
     WorkflowContext,
     workflow,
 )
+from django_workflow.models import Run
 
 # (a) Steps from the payload. A run keeps to the version it began with, whatever is registered later.
 
@@ -139,3 +142,22 @@ def refund(ctx: WorkflowContext[Order], failure: Failure) -> None:
     """Give the money back and say so; the run stays in the dead letters until a person decides."""
     ctx.run("refund", payments.refund, ctx.workflow_run_id, failure.message)
     ctx.run("say sorry", mail.send, ctx.request_payload["email"], "We could not ship your order")
+
+
+# (d) A report, every night: the clock starts it, and it knows for which day it is.
+
+
+def count_orders(day: str) -> int:
+    """Return how many orders had been placed by the end of this day."""
+    return Run.objects.filter(workflow=order.name, created_at__date__lte=day).count()
+
+
+@workflow(
+    name="nightly-report", schedule=Cron("0 3 * * *", timezone="Europe/Paris", overlap="skip")
+)
+def nightly_report(ctx: WorkflowContext[None]) -> str:
+    """Count the orders until the night before."""
+    day = ((ctx.scheduled_for or ctx.now()) - timedelta(days=1)).date().isoformat()
+    orders = ctx.run("count orders", count_orders, day)
+    ctx.run("send report", mail.send, "office@example.org", f"{orders} orders until {day}")
+    return f"{orders} orders until {day}"

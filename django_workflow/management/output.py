@@ -58,9 +58,9 @@ def run_as_json(run: Run, *, with_steps: bool) -> dict[str, Any]:
         "failure": failure_as_json(run.failure),
         "parent": None,
         "children": [],
-        "schedule_id": run.schedule_id,
-        "scheduled_for": moment(run.scheduled_for),
     }
+    if run.schedule_id:
+        found |= {"schedule_id": run.schedule_id, "scheduled_for": moment(run.scheduled_for)}
     if with_steps:
         mask = run.mask
         found["steps"] = [_step_as_json(step, attempts, mask) for step, attempts in steps_of(run)]

@@ -199,8 +199,6 @@ class ScheduleVerbs:
         if schedule.due_at is None or schedule.due_at > moment:
             return fired
         passed, slots = slots_that_came(schedule.plan, schedule.id, schedule.slot_at, moment)
-        if fired.started:
-            schedule.queued_for = None
         then = store.fire(schedule, [self._slot_of(schedule, at) for at in slots], passed)
         return Fired(fired.started + then.started, fired.cancelled + then.cancelled)
 

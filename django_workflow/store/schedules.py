@@ -214,10 +214,10 @@ def _start(schedule: Schedule, slots: list[Slot]) -> Fired:
     alive = unfinished(schedule.id)
     fired, left = (NOTHING, slots) if alive else (_insert(schedule, slots[:1]), slots[1:])
     before = alive[-1] if alive else slots[0].run.id
-    waiting = schedule.queued_for is not None
-    if schedule.overlap == "queue" and left and not waiting:
-        _rows(schedule.id).update(queued_for=left[0].at)
-        left = left[1:]
+    if schedule.overlap == "queue" and left:
+        # Asked of the row: another sweep may have fired the one that waited when this one looked.
+        free = _rows(schedule.id).filter(queued_for=None)
+        left = left[free.update(queued_for=left[0].at) :]
     if left:
         note = (
             f"The slot of {left[-1].at:%Y-%m-%d %H:%M} UTC was skipped: run {before} had not ended."

@@ -106,13 +106,11 @@ def test_intervals_go_with_the_time_that_passes() -> None:
 @given(
     st.sampled_from(["30 2 * * *", "*/17 * * * *", "0 0 * * 0", "5 1-3 * * *", "0,30 2,3 * * *"]),
     st.sampled_from(["UTC", "Europe/Paris", "Australia/Lord_Howe", "America/Santiago"]),
-    st.datetimes(datetime(2026, 1, 1), datetime(2027, 1, 1)),
+    st.integers(0, 365 * 86_400),
 )
-def test_each_slot_is_the_next_one_of_the_slot_before(
-    text: str, zone: str, begin: datetime
-) -> None:
+def test_each_slot_is_the_next_one_of_the_slot_before(text: str, zone: str, begin: int) -> None:
     cron = Cron(text, zone)
-    slots = list(islice(cron.slots_after(begin.replace(tzinfo=UTC)), 4))
+    slots = list(islice(cron.slots_after(BEGIN + timedelta(seconds=begin)), 4))
 
     assert slots == sorted(set(slots))
     assert [cron.next_after(slot) for slot in slots[:-1]] == slots[1:]

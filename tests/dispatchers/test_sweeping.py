@@ -14,7 +14,7 @@ from django.db import connection
 
 from django_workflow.core.ports import install_dispatcher
 from django_workflow.dispatchers.sweeping import SweepThread, WatchThread
-from django_workflow.models import Delivery, Sweep
+from django_workflow.models import Delivery, Run, Schedule, Sweep
 from django_workflow.runtime import sweeper
 from django_workflow.store import claims
 from tests.dispatchers.app.workflows import once
@@ -130,3 +130,18 @@ def test_the_time_to_the_next_due_delivery_leaves_out_what_is_due_already() -> N
     ahead = sweeper.seconds_to_next_due()
     assert ahead is not None
     assert 5 < ahead <= 10
+
+
+def test_schedule_is_fired_at_its_moment(thread: SweepThread, told: Told) -> None:
+    once.schedule("* * * * *", schedule_id="soon")
+    soon = claims.now() + timedelta(seconds=1.3)
+    Schedule.objects.update(slot_at=soon, due_at=soon)
+    thread.start()
+    try:
+        eventually(Run.objects.exists)
+    finally:
+        thread.stop()
+        thread.join()
+
+    assert Run.objects.get().created_at - soon < timedelta(seconds=1)
+    assert told.heard.is_set()

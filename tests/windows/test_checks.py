@@ -52,6 +52,29 @@ def database(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     return settings
 
 
+class NoMiddleware:
+    pass
+
+
+def test_e008_schedule_whose_runs_would_not_fit_the_schema() -> None:
+    def schema(payload: Any) -> Any:
+        return payload["day"]
+
+    workflow(name="check_schedule", schedule="@daily", payload_schema=schema)(lambda ctx: None)
+    assert list(found()) == ["E008"]
+
+
+def test_e009_schedule_whose_name_is_too_long() -> None:
+    workflow(name="n" * 101, schedule="@daily")(lambda ctx: None)
+    assert list(found()) == ["E009"]
+
+
+@pytest.mark.parametrize("path", ["nowhere.at.All", f"{__name__}.NoMiddleware", "nodots"])
+def test_e010_middleware_that_cannot_be_used(path: str) -> None:
+    with override_settings(WORKFLOW={"MIDDLEWARE": [path]}):
+        assert path in found()["E010"].msg
+
+
 def test_a_sound_project_has_no_messages() -> None:
     assert found() == {}
 

@@ -82,8 +82,13 @@ def _summary(found: Health) -> str:
 def _complaints(found: Health) -> list[str]:
     lines = []
     if found.is_silent:
+        what = (
+            f"{found.due} deliveries are due, the oldest for {took(found.lag)}"
+            if found.due
+            else "The slot of a schedule has come"
+        )
         lines.append(
-            f"{found.due} deliveries are due, the oldest for {took(found.lag)}, and nobody looks for them. Start a worker: "
+            f"{what}, and nobody looks for them. Start a worker: "
             "manage.py workflow_dev in development, celery worker in production; or once: manage.py workflow_sweep."
         )
     if found.stuck:

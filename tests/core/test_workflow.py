@@ -325,7 +325,7 @@ def test_awaited_verbs_are_the_plain_ones_in_a_thread(runtime: Runtime) -> None:
 
 
 def test_runs_are_found_and_cancelled_by_the_runtime(runtime: Runtime) -> None:
-    filters = {"label": "vip", "workflow": None, "everything": False}
+    filters = {"label": "vip", "workflow": None, "everything": False, "actor": None, "why": ""}
 
     cancelled: Any = cancel_runs("a", label="vip")
 
@@ -364,7 +364,7 @@ def test_trigger_options_are_parsed(given: dict[str, Any], expected: TriggerOpti
 @pytest.mark.parametrize(
     ("given", "complaint"),
     [
-        ({"labels": ["vip"]}, "trigger() has no option 'labels'. Known: delay"),
+        ({"labels": ["vip"]}, "trigger() has no option 'labels'. Known: about, by, delay"),
         ({"workflow_run_id": ""}, "workflow_run_id must be a printable text"),
         ({"workflow_run_id": "a\nb"}, "workflow_run_id must be a printable text"),
         ({"workflow_run_id": "x" * 129}, "workflow_run_id must be a printable text"),

@@ -250,6 +250,7 @@ def test_who_began_a_run_is_a_user_or_a_name(charge: Workflow[Any, Any], boss: U
 # Actions
 
 
+@override_settings(ROOT_URLCONF="tests.doors.urls")
 def test_the_http_door_knows_who_triggers(
     charge: Workflow[Any, Any], admin: Client, boss: User
 ) -> None:

@@ -423,7 +423,7 @@ class AsyncReplay(Replay):
 
     def _is_left(self, branch: Branch) -> bool:
         """See `Replay._is_left()`."""
-        return self._is_over or super()._is_left(branch)
+        return self._is_over_for(branch) or super()._is_left(branch)
 
     def stop(self, fault: WorkflowError) -> None:
         """See `Replay.stop()`."""

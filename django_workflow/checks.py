@@ -16,6 +16,8 @@ from django_workflow import conf
 from django_workflow.core.crons import SCHEDULE_ID_LENGTH
 from django_workflow.core.exceptions import WorkflowError
 from django_workflow.core.middleware import Middleware
+from django_workflow.core.exceptions import InvalidOptionError
+from django_workflow.core.importable import load
 from django_workflow.core.workflow import Workflow, registry
 from django_workflow.runtime import http_call
 from django_workflow.runtime.payloads import check_payload
@@ -60,7 +62,7 @@ def _alias(settings: conf.Settings | None) -> str | None:
 
 
 def check_settings(**_: Any) -> list[CheckMessage]:
-    """E001, E002: the ``WORKFLOW`` setting itself."""
+    """E001, E002, E030: the ``WORKFLOW`` setting itself."""
     hint = "docs/reference/settings.md lists every setting with its default."
     found = [_error(1, message, hint) for _, message in conf.problems()]
     settings = _read()
@@ -73,6 +75,12 @@ def check_settings(**_: Any) -> list[CheckMessage]:
                 f"Use one of {known}, or add it to DATABASES.",
             )
         )
+    if settings is not None and settings.APPROVAL_MAILER is not None:
+        try:
+            load(settings.APPROVAL_MAILER, 'WORKFLOW["APPROVAL_MAILER"]')
+        except InvalidOptionError as error:
+            hint = "Give the dotted path of a function, or None to write to nobody."
+            found.append(_error(30, str(error), hint))
     return found
 
 

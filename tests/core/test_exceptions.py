@@ -9,13 +9,17 @@ import pytest
 
 from django_workflow.core import exceptions
 from django_workflow.core.exceptions import (
+    ApprovalClosedError,
     ArgumentDrift,
     ArgumentDriftError,
     CallError,
     CancelInterrupt,
     ChildRunError,
     CrashLoopError,
+    DecisionRefusedError,
     DeliveryFencedError,
+    InvalidDecisionError,
+    InvalidEventError,
     InvalidOptionError,
     MisplacedStepError,
     NonDeterminismError,
@@ -73,6 +77,10 @@ ERRORS = [
     PayloadTooLargeError("m", size=20, limit=10),
     UndecodableValueError("m", type_name="Money", path="result"),
     TransactionOpenError("m"),
+    ApprovalClosedError("m", decision="approved"),
+    DecisionRefusedError("m"),
+    InvalidDecisionError("m", errors={"amount": ["too much"]}),
+    InvalidEventError("m", reasons=["too much"]),
     DeliveryFencedError("m", delivery_id=7, token=3),
     CrashLoopError("m", step="charge"),
     TooManyStepsError("m", limit=5),

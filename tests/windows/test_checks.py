@@ -313,3 +313,8 @@ def test_every_setting_is_documented_with_its_default() -> None:
     )
 
     assert dict(rows) == {name: as_documented(value) for name, value in defaults().items()}
+
+
+def test_mailer_of_approvals_must_be_there() -> None:
+    with override_settings(WORKFLOW={"APPROVAL_MAILER": "no.such.mailer"}):
+        assert "no.such.mailer" in found()["E030"].msg

@@ -25,7 +25,14 @@ from django.db import connections
 
 from django_workflow.conf import settings
 from django_workflow.runtime.bell import bell
-from django_workflow.runtime.calling import Answer, DueCall, NoAnswerError, claim_calls, finish
+from django_workflow.runtime.calling import (
+    Answer,
+    DueCall,
+    LocalTroubleError,
+    NoAnswerError,
+    claim_calls,
+    finish,
+)
 from django_workflow.runtime.http_call import HttpCaller
 from django_workflow.runtime.worker import heal_connections, hint, put_off, worker_name
 from django_workflow.store import calls, claims
@@ -50,7 +57,7 @@ class _InFlight:
 
     call: DueCall
     task: asyncio.Task[None] | None = None
-    outcome: Answer | NoAnswerError | None = None
+    outcome: Answer | NoAnswerError | LocalTroubleError | None = None
     took: timedelta = timedelta(0)
     #: Recorded, or put off: the claim has ended.
     is_over: bool = False
@@ -165,7 +172,7 @@ class _Switchboard:
         begun = monotonic()
         try:
             one.outcome = await self._caller.ask(one.call.request, one.call.timeout)
-        except NoAnswerError as error:
+        except (NoAnswerError, LocalTroubleError) as error:
             one.outcome = error
         except Exception as error:  # broad: whatever the client raises is this call's matter alone
             logger.exception("A call could not be made: %s", one.call.shown)
@@ -209,9 +216,12 @@ class _Switchboard:
             hint(-(-woken // settings().CLAIM_BATCH))
 
     def _finish(self, one: _InFlight) -> bool:
-        call = one.call
+        call, outcome = one.call, one.outcome
         try:
-            return one.outcome is not None and finish(call, one.outcome, one.took, self._worker)
+            if isinstance(outcome, LocalTroubleError):
+                put_off(call.claim, str(outcome))
+                return False
+            return outcome is not None and finish(call, outcome, one.took, self._worker)
         except DatabaseError:
             raise
         except (

@@ -13,6 +13,8 @@ from random import Random
 from time import monotonic
 from typing import Any, NamedTuple
 
+from django.db import Error as DatabaseError
+
 from django_workflow.conf import settings
 from django_workflow.core.calls import (
     IDEMPOTENCY_HEADER,
@@ -33,7 +35,7 @@ from django_workflow.core.steps import CallStep
 from django_workflow.core.types import Failure, RunStatus, StepStatus
 from django_workflow.models import Attempt
 from django_workflow.runtime.bodies import idempotency_key
-from django_workflow.runtime.failure import text_of
+from django_workflow.runtime.failure import text_of, trouble_delay
 from django_workflow.runtime.step_rows import row_of
 from django_workflow.store import calls, claims, records, runs
 from django_workflow.store.calls import CallRow
@@ -63,6 +65,10 @@ class NoAnswerError(Exception):
         super().__init__(message)
         self.is_final = is_final
         self.timed_out = timed_out
+
+
+class LocalTroubleError(Exception):
+    """This process could not begin the request; what it was to ask has nothing to do with that."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -131,8 +137,25 @@ def claim_calls(
     """Take up to ``limit`` due calls; return those whose request is to be made, and how many were looked at."""
     found = claims.claim(worker, limit, only=only, lane=LANE)
     rows = calls.load(found)
-    due = [_due(claim, rows.get(claim.delivery_id)) for claim in found]
+    due = [_checked(claim, rows.get(claim.delivery_id)) for claim in found]
     return [call for call in due if call is not None], len(found)
+
+
+def _checked(claim: Claim, row: CallRow | None) -> DueCall | None:
+    try:
+        return _due(claim, row)
+    except DatabaseError:
+        raise
+    except Exception as error:  # broad: one call that cannot be read must not hold the others up
+        logger.exception("A call of run %s cannot be read", claim.run_id)
+        put_off_delivery(claim, f"The request cannot be read: {type(error).__name__}: {error}")
+        return None
+
+
+def put_off_delivery(claim: Claim, reason: str) -> None:
+    """Repeat a call later that could not be made here, for no fault of its own: nobody's attempt."""
+    delay = trouble_delay(claim.tries)
+    claims.trouble(claim.delivery_id, claim.token, reason=reason, due_in=delay)
 
 
 def _due(claim: Claim, row: CallRow | None) -> DueCall | None:

@@ -9,6 +9,7 @@ no connection; (5) what comes back is bounded in bytes, also unpacked, and in ti
 from __future__ import annotations
 
 import asyncio
+import errno
 import zlib
 from datetime import timedelta
 from ipaddress import ip_network
@@ -23,7 +24,7 @@ from django_workflow.conf import allowed_of, settings
 from django_workflow.core.calls import CallRequest, check_url, is_secret, masked_url
 from django_workflow.core.durations import format_duration
 from django_workflow.core.exceptions import InvalidOptionError
-from django_workflow.runtime.calling import Answer, NoAnswerError
+from django_workflow.runtime.calling import Answer, LocalTroubleError, NoAnswerError
 
 MOST_REDIRECTS: Final = 5
 REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
@@ -112,6 +113,7 @@ class HttpCaller:
 
         Raises:
             NoAnswerError: there was none.
+            LocalTroubleError: it could not be made here and now.
         """
         shown = f"{request.method} {masked_url(request.url)}"
         try:
@@ -123,6 +125,10 @@ class HttpCaller:
         except (SSRFGuardError, InvalidOptionError, httpx.InvalidURL) as error:
             raise NoAnswerError(_refusal(shown, error), is_final=True) from error
         except (httpx.HTTPError, OSError, UnicodeError) as error:
+            if _is_out_of_files(error):
+                raise LocalTroubleError(
+                    'This process has too many files open for another call. Raise its limit, or lower WORKFLOW["CALLS_AT_ONCE"].'
+                ) from error
             what = str(error) or type(error).__name__
             raise NoAnswerError(f"{shown} was not answered: {what}.") from error
 
@@ -162,6 +168,11 @@ class HttpCaller:
             else:
                 return self._named_transport
         return self._usual_transport
+
+
+def _is_out_of_files(error: Exception) -> bool:
+    # By its text: the connection pool drops the cause of what it raises.
+    return any(f"[Errno {number}]" in str(error) for number in (errno.EMFILE, errno.ENFILE))
 
 
 def _as_sent(request: CallRequest, timeout: timedelta) -> httpx.Request:

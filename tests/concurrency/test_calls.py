@@ -261,3 +261,31 @@ def test_ring_without_a_listener_does_nothing() -> None:
     for _ in range(100_000):
         bell.ring()
     bell.hush()
+
+
+def test_call_that_cannot_be_read_holds_nobody_up(asking: Any) -> None:
+    with served(reply) as (url, _):
+        broken, run = asking.trigger({"url": url}), asking.trigger({"url": url})
+        drain()
+        Call.objects.filter(run=broken).update(request_text="{}")
+        with calling_thread():
+            eventually(lambda: is_recorded(run))
+
+    assert "cannot be read" in broken.refresh().reason
+    assert Delivery.objects.get(run=broken, step_key="ask").leased_by == ""
+
+
+def test_call_that_a_process_cannot_begin_is_nobodys_attempt(
+    asking: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def refuse(*args: Any) -> Any:
+        raise calling.LocalTroubleError("no files left")
+
+    monkeypatch.setattr("django_workflow.runtime.call_thread.HttpCaller.ask", refuse)
+    with calling_thread():
+        run = asking.trigger({"url": "http://127.0.0.1:1"})
+        drain()
+        eventually(lambda: run.refresh().reason == "no files left")
+
+    assert run.attempts.count() == 0
+    assert run.steps.get().attempts == 0

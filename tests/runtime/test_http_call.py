@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import gzip
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,7 +16,7 @@ import pytest
 
 from django_workflow.core.calls import CallRequest
 from django_workflow.core.exceptions import InvalidOptionError
-from django_workflow.runtime.calling import Answer, NoAnswerError
+from django_workflow.runtime.calling import Answer, LocalTroubleError, NoAnswerError
 from django_workflow.runtime.http_call import HttpCaller, redirected
 
 SECONDS = timedelta(seconds=10)
@@ -172,9 +173,11 @@ def test_listed_host_is_open_and_no_other(settings: Any) -> None:
     ["http://169.254.169.254/latest", "http://[::1]/", "file:///etc/passwd", "//10.0.0.1/"],
 )
 def test_redirect_to_what_is_private_is_refused(location: str) -> None:
-    with served(lambda handler: reply(handler, 302, Location=location)) as (url, seen):
-        with pytest.raises(NoAnswerError, match="was refused") as refused:
-            ask(request_of(url))
+    with (
+        served(lambda handler: reply(handler, 302, Location=location)) as (url, seen),
+        pytest.raises(NoAnswerError, match="was refused") as refused,
+    ):
+        ask(request_of(url))
 
     assert refused.value.is_final
     assert len(seen) == 1
@@ -196,9 +199,11 @@ def test_redirect_is_followed_and_secrets_stay_with_their_origin() -> None:
 
 @pytest.mark.usefixtures("opened")
 def test_redirect_without_end_ends() -> None:
-    with served(lambda handler: reply(handler, 302, Location="/again")) as (url, seen):
-        with pytest.raises(NoAnswerError, match="more than 5 times"):
-            ask(request_of(url))
+    with (
+        served(lambda handler: reply(handler, 302, Location="/again")) as (url, seen),
+        pytest.raises(NoAnswerError, match="more than 5 times"),
+    ):
+        ask(request_of(url))
 
     assert len(seen) == 6
 
@@ -316,3 +321,16 @@ def test_body_is_sent_with_its_type(given: Any, content_type: str, body: bytes) 
     (_, _, headers, sent) = seen[0]
     assert sent == body
     assert next(v for n, v in headers.items() if n.lower() == "content-type") == content_type
+
+
+def test_process_without_files_is_no_fault_of_the_call(
+    settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.WORKFLOW = {"CALL_ALLOW": ["127.0.0.1"]}
+
+    async def refuse(*args: Any, **kwargs: Any) -> Any:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr("anyio.connect_tcp", refuse)
+    with pytest.raises(LocalTroubleError, match="CALLS_AT_ONCE"):
+        ask(request_of("http://127.0.0.1:1/"))

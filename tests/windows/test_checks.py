@@ -238,6 +238,15 @@ def test_http_with_connections_that_are_kept_is_fine(
 
 
 @override_settings(WORKFLOW={}, CELERY_BROKER_URL="redis://127.0.0.1/0")
+def test_celery_that_closes_connections_is_a_warning() -> None:
+    assert "CELERY_DB_REUSE_MAX" in found()["W005"].msg
+
+
+@override_settings(WORKFLOW={}, CELERY_BROKER_URL="redis://127.0.0.1/0", CELERY_DB_REUSE_MAX=1000)
+def test_celery_that_keeps_connections_is_fine() -> None:
+    assert found() == {}
+
+
 def test_calls_that_may_reach_what_cannot_be_checked_are_an_error() -> None:
     with override_settings(WORKFLOW={"CALL_ALLOW": ["64:ff9b::/96"]}):
         assert "64:ff9b::/96" in found()["E008"].msg
@@ -246,15 +255,6 @@ def test_calls_that_may_reach_what_cannot_be_checked_are_an_error() -> None:
 def test_calls_that_may_reach_metadata_are_a_warning() -> None:
     with override_settings(WORKFLOW={"CALL_ALLOW": ["0.0.0.0/0"]}):
         assert "169.254.169.254" in found()["W009"].msg
-
-
-def test_celery_that_closes_connections_is_a_warning() -> None:
-    assert "CELERY_DB_REUSE_MAX" in found()["W005"].msg
-
-
-@override_settings(WORKFLOW={}, CELERY_BROKER_URL="redis://127.0.0.1/0", CELERY_DB_REUSE_MAX=1000)
-def test_celery_that_keeps_connections_is_fine() -> None:
-    assert found() == {}
 
 
 @pytest.mark.parametrize("secret", ["django-insecure-" + "x" * 50, "short"])

@@ -1,4 +1,4 @@
-"""What the page of a run tells: its steps with their attempts, a page of them at a time, in four queries."""
+"""What the page of a run tells: its steps with their attempts, a page of them at a time, in five queries."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ from django.db.models.functions import Left, Length
 from django_workflow.core.durations import format_duration
 from django_workflow.core.plain import plain
 from django_workflow.core.types import Failure
-from django_workflow.models import Attempt, Run, Step
+from django_workflow.models import Attempt, Run, RunLog, Step
 
 STEPS_PER_PAGE = 200
+LINES_SHOWN = 200
 #: A longer value is shown by its beginning: nobody reads it here, and the page has to open.
 LONGEST_SHOWN = 20_000
 SHORT = 48
@@ -101,6 +102,9 @@ class Story:
     #: Attempts of the code between steps.
     others: list[AttemptLine]
     restarts: list[str]
+    state: Shown | None
+    #: The latest lines that the run told, the oldest of them first.
+    lines: list[RunLog]
     failures: list[tuple[str, Failure]] = field(default_factory=list)
 
 
@@ -110,7 +114,7 @@ def story_of(run: Run, page_number: str | None) -> Story:
     page = Paginator(_steps(run, alias), STEPS_PER_PAGE).get_page(page_number)
     steps = list(page.object_list)
     kept = Attempt.objects.using(alias).filter(
-        run_id=run.id, step_key__in=["", *(step.key for step in steps)]
+        run_id=run.id, generation=None, step_key__in=["", *(step.key for step in steps)]
     )
     attempts: dict[str, list[AttemptLine]] = {}
     for attempt in kept.order_by("id"):
@@ -123,6 +127,14 @@ def story_of(run: Run, page_number: str | None) -> Story:
         page=page,
         steps=[_step_line(step, attempts.get(step.key, [])) for step in steps],
         others=attempts.get("", []),
+        state=shown(run.state_text),
+        lines=list(
+            reversed(
+                RunLog.objects.using(alias)
+                .filter(run_id=run.id)
+                .order_by("-created_at", "-id")[:LINES_SHOWN]
+            )
+        ),
         restarts=list(
             run.restarts.using(alias).order_by("created_at").values_list("pk", flat=True)
         ),

@@ -12,10 +12,11 @@ from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
+from django_workflow.conf import settings
 from django_workflow.core.durations import format_duration
 from django_workflow.core.plain import plain
 from django_workflow.core.types import Failure
-from django_workflow.models import Attempt, Run, Step
+from django_workflow.models import Attempt, Run, RunLog, Step
 
 COLOURS = {
     "pending": "dim",
@@ -55,7 +56,11 @@ def run_as_json(run: Run, *, with_steps: bool) -> dict[str, Any]:
         "parent": None,
         "children": [],
     }
+    found["progress"] = None if run.progress is None else run.progress.to_json()
+    found["state"] = plain(run.state_text)
+    found["generation"] = run.generation
     if with_steps:
+        found["logs"] = [_line_as_json(line) for line in logs_of(run)]
         found["steps"] = [_step_as_json(step, attempts) for step, attempts in steps_of(run)]
     return found
 
@@ -64,10 +69,29 @@ def steps_of(run: Run) -> list[tuple[Step, list[Attempt]]]:
     """Return all steps of a run in the order in which they were met, each with its kept attempts."""
     alias = run._state.db
     attempts: dict[str, list[Attempt]] = {}
-    for attempt in Attempt.objects.using(alias).filter(run_id=run.id).order_by("id"):
+    present = Attempt.objects.using(alias).filter(run_id=run.id, generation=None)
+    for attempt in present.order_by("id"):
         attempts.setdefault(attempt.step_key, []).append(attempt)
     steps = Step.objects.using(alias).filter(run_id=run.id).order_by("id")
     return [(step, attempts.get(step.key, [])) for step in steps]
+
+
+def logs_of(run: Run) -> list[RunLog]:
+    """Return what a run has told, of all its generations, in the order in which it was said."""
+    return list(RunLog.objects.using(run._state.db).filter(run_id=run.id))
+
+
+def _line_as_json(line: RunLog) -> dict[str, Any]:
+    return {
+        "generation": line.generation,
+        "step": line.step,
+        "after": line.after or None,
+        "attempt": line.attempt,
+        "level": line.level,
+        "message": line.message,
+        "fields": plain(line.fields_text or "{}"),
+        "created_at": moment(line.created_at),
+    }
 
 
 def _step_as_json(step: Step, attempts: Sequence[Attempt]) -> dict[str, Any]:
@@ -172,6 +196,12 @@ def header_lines(run: Run) -> list[str]:
         lines.append(f"labels: {', '.join(run.labels)}")
     if run.restarted_from_id:
         lines.append(f"restarted from: {run.restarted_from_id}")
+    if run.generation:
+        lines.append(f"generation: {run.generation}, since {clock(run.continued_at)} UTC")
+    if run.progress is not None:
+        lines.append(f"progress: {run.progress}")
+    if run.state_text is not None:
+        lines.append(f"state: {_one_line(run.state_text)}")
     lines.append(f"payload: {_one_line(run.payload_text)}")
     if run.status == "completed":
         lines.append(f"result: {_one_line(run.result_text)}")
@@ -198,6 +228,12 @@ def attempt_lines(attempt: Attempt) -> list[str]:
         text = failure.traceback.rstrip() or f"{failure.error_class}: {failure.message}"
         lines += [f"    {line}" for line in text.splitlines()]
     return lines
+
+
+def _log_line(line: RunLog) -> str:
+    place = f" [{line.step}]" if line.step else ""
+    fields = f" {_one_line(line.fields_text)}" if line.fields_text else ""
+    return f"{clock(line.created_at)} {line.level}{place} {line.message}{fields}"
 
 
 def _one_line(text: str | None) -> str:
@@ -243,9 +279,17 @@ class Screen:
         if steps:
             self.lines([""])
             self.table(STEP_COLUMNS, [step_row(step, attempts) for step, attempts in steps])
+        limit = settings().STEPS_WARNING
+        if limit is not None and len(steps) >= limit:
+            self.lines([f"{len(steps)} steps: end a generation with ctx.continue_as_new()."])
+        logs = logs_of(run)
+        if logs:
+            self.lines(["", *map(_log_line, logs)])
         known = {step.key for step, _ in steps}
         others = (
-            Attempt.objects.using(run._state.db).filter(run_id=run.id).exclude(step_key__in=known)
+            Attempt.objects.using(run._state.db)
+            .filter(run_id=run.id, generation=None)
+            .exclude(step_key__in=known)
         )
         kept = [one for _, attempts in steps for one in attempts] + list(others.order_by("id"))
         for attempt in kept:

@@ -345,6 +345,10 @@ def test_show_as_json_has_the_documented_form(doubler: Workflow[Any, Any]) -> No
         "payload": {"n": 2},
         "result": 8,
         "failure": None,
+        "progress": None,
+        "state": None,
+        "generation": 0,
+        "logs": [],
         "parent": None,
         "children": [],
         "steps": [

@@ -16,10 +16,11 @@ from django_workflow.core.durations import format_duration
 from django_workflow.core.plain import plain
 from django_workflow.core.redaction import Mask
 from django_workflow.core.types import Failure
-from django_workflow.models import Action, Attempt, Run, Step
+from django_workflow.models import Action, Attempt, Run, RunLog, Step
 
 STEPS_PER_PAGE = 200
 MOST_ACTIONS = 200
+LINES_SHOWN = 200
 #: A longer value is shown by its beginning: nobody reads it here, and the page has to open.
 LONGEST_SHOWN = 20_000
 SHORT = 48
@@ -113,6 +114,9 @@ class Story:
     others: list[AttemptLine]
     restarts: list[str]
     actions: list[Action] = field(default_factory=list)
+    state: Shown | None
+    #: The latest lines that the run told, the oldest of them first.
+    lines: list[RunLog]
     failures: list[tuple[str, Failure]] = field(default_factory=list)
 
 
@@ -125,7 +129,7 @@ def story_of(run: Run, page_number: str | None) -> Story:
     whole = _whole_results(steps, mask, alias)
     names = {step.key: step.name for step in steps}
     kept = Attempt.objects.using(alias).filter(
-        run_id=run.id, step_key__in=["", *(step.key for step in steps)]
+        run_id=run.id, generation=None, step_key__in=["", *(step.key for step in steps)]
     )
     attempts: dict[str, list[AttemptLine]] = {}
     for attempt in kept.order_by("id"):
@@ -141,6 +145,14 @@ def story_of(run: Run, page_number: str | None) -> Story:
         page=page,
         steps=[_step_line(step, attempts.get(step.key, []), whole) for step in steps],
         others=attempts.get("", []),
+        state=shown(run.state_text),
+        lines=list(
+            reversed(
+                RunLog.objects.using(alias)
+                .filter(run_id=run.id)
+                .order_by("-created_at", "-id")[:LINES_SHOWN]
+            )
+        ),
         restarts=list(
             run.restarts.using(alias).order_by("created_at").values_list("pk", flat=True)
         ),

@@ -164,6 +164,7 @@ class SyncReplay(Replay):
                 break
         if parent.interrupt is not None:
             raise parent.interrupt
+        self._check_joined(parent, begun)
         parent.clock = max([parent.clock, *(branch.clock for branch in begun)])
         parent.sequence = max([parent.sequence, *(branch.sequence for branch in begun)])
         if errors and not return_errors:
@@ -254,6 +255,19 @@ class SyncReplay(Replay):
             return self._call(self._branch, function)
         finally:
             self._branch = parent
+
+    def _check_joined(self, parent: Branch, begun: list[Branch]) -> None:
+        """Hold the branches that have ended against the journal, before anything behind them is executed."""
+        # The next one in number is there if there were more of them.
+        gone = f"{parent.path}p{parent.children}.{len(begun)}/"
+        if self.journal.order.get(gone):
+            begun = [*begun, Branch(gone, self.journal, parent)]
+        for branch in begun:
+            record = branch.unmet()
+            if record is not None:
+                did = "its branch ended" if branch.path != gone else "the branch is not there"
+                self.stop(self.divergence(record, f"nothing: {did}", record.name))
+                raise self._interrupt(parent, record.name)
 
     def _call(self, branch: Branch, function: Callable[[], Any]) -> Any:
         try:

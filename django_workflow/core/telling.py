@@ -154,7 +154,7 @@ def _share(done: Any, total: Any) -> float:
             )
     if done > total:
         raise InvalidOptionError(f"done is {done}, and total is {total}: that is more than all.")
-    return round(100 * done / total, 2)
+    return float(round(100 * done / total, 2))
 
 
 def _storable(message: str) -> str:

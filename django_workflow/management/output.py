@@ -12,11 +12,12 @@ from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
+from django_workflow.conf import settings
 from django_workflow.core.durations import format_duration
 from django_workflow.core.plain import plain
 from django_workflow.core.redaction import Mask
 from django_workflow.core.types import Failure
-from django_workflow.models import Action, Attempt, Run, Step
+from django_workflow.models import Action, Attempt, Run, RunLog, Step
 
 COLOURS = {
     "pending": "dim",
@@ -61,7 +62,11 @@ def run_as_json(run: Run, *, with_steps: bool) -> dict[str, Any]:
     }
     if run.schedule_id:
         found |= {"schedule_id": run.schedule_id, "scheduled_for": moment(run.scheduled_for)}
+    found["progress"] = None if run.progress is None else run.progress.to_json()
+    found["state"] = plain(run.state_text)
+    found["generation"] = run.generation
     if with_steps:
+        found["logs"] = [_line_as_json(line) for line in logs_of(run)]
         mask = run.mask
         found["steps"] = [_step_as_json(step, attempts, mask) for step, attempts in steps_of(run)]
         found["actions"] = [_action_as_json(action) for action in run.actions]
@@ -90,10 +95,29 @@ def steps_of(run: Run) -> list[tuple[Step, list[Attempt]]]:
     """Return all steps of a run in the order in which they were met, each with its kept attempts."""
     alias = run._state.db
     attempts: dict[str, list[Attempt]] = {}
-    for attempt in Attempt.objects.using(alias).filter(run_id=run.id).order_by("id"):
+    present = Attempt.objects.using(alias).filter(run_id=run.id, generation=None)
+    for attempt in present.order_by("id"):
         attempts.setdefault(attempt.step_key, []).append(attempt)
     steps = Step.objects.using(alias).filter(run_id=run.id).order_by("id")
     return [(step, attempts.get(step.key, [])) for step in steps]
+
+
+def logs_of(run: Run) -> list[RunLog]:
+    """Return what a run has told, of all its generations, in the order in which it was said."""
+    return list(RunLog.objects.using(run._state.db).filter(run_id=run.id))
+
+
+def _line_as_json(line: RunLog) -> dict[str, Any]:
+    return {
+        "generation": line.generation,
+        "step": line.step,
+        "after": line.after or None,
+        "attempt": line.attempt,
+        "level": line.level,
+        "message": line.message,
+        "fields": plain(line.fields_text or "{}"),
+        "created_at": moment(line.created_at),
+    }
 
 
 def _step_as_json(step: Step, attempts: Sequence[Attempt], mask: Mask) -> dict[str, Any]:
@@ -198,6 +222,12 @@ def header_lines(run: Run) -> list[str]:
         lines.append(f"labels: {', '.join(run.labels)}")
     if run.restarted_from_id:
         lines.append(f"restarted from: {run.restarted_from_id}")
+    if run.generation:
+        lines.append(f"generation: {run.generation}, since {clock(run.continued_at)} UTC")
+    if run.progress is not None:
+        lines.append(f"progress: {run.progress}")
+    if run.state_text is not None:
+        lines.append(f"state: {_one_line(plain(run.state_text))}")
     if run.schedule_id:
         lines.append(f"schedule: {run.schedule_id}, for {clock(run.scheduled_for)} UTC")
     if run.about_type is not None:
@@ -241,6 +271,12 @@ def action_line(action: Action) -> str:
     why = f": {action.why}" if action.why else ""
     change = f"{action.before} -> {action.after}" if action.before else action.after
     return f"{clock(action.at)} UTC {action.verb}{by} ({action.door}), {change}{why}"
+
+
+def _log_line(line: RunLog) -> str:
+    place = f" [{line.step}]" if line.step else ""
+    fields = f" {_one_line(plain(line.fields_text))}" if line.fields_text else ""
+    return f"{clock(line.created_at)} {line.level}{place} {line.message}{fields}"
 
 
 def _one_line(value: Any) -> str:
@@ -287,9 +323,17 @@ class Screen:
             self.lines([""])
             mask = run.mask
             self.table(STEP_COLUMNS, [step_row(step, attempts, mask) for step, attempts in steps])
+        limit = settings().STEPS_WARNING
+        if limit is not None and len(steps) >= limit:
+            self.lines([f"{len(steps)} steps: end a generation with ctx.continue_as_new()."])
+        logs = logs_of(run)
+        if logs:
+            self.lines(["", *map(_log_line, logs)])
         known = {step.key for step, _ in steps}
         others = (
-            Attempt.objects.using(run._state.db).filter(run_id=run.id).exclude(step_key__in=known)
+            Attempt.objects.using(run._state.db)
+            .filter(run_id=run.id, generation=None)
+            .exclude(step_key__in=known)
         )
         kept = [one for _, attempts in steps for one in attempts] + list(others.order_by("id"))
         for attempt in kept:

@@ -14,7 +14,7 @@ from django_workflow.store.runs import end_claim, wake
 from django_workflow.store.sql import connection, dialect
 
 PAST = PastStep._meta.db_table
-COLUMNS = tuple(field.column for field in StepFields._meta.local_fields)
+COLUMNS = tuple(str(field.column) for field in StepFields._meta.local_fields)
 
 
 def continue_as_new(claim: Claim, payload_text: str | None, version: str) -> bool:

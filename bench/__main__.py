@@ -15,7 +15,17 @@ from rich.table import Table
 
 from tests.keeper import running
 
-WORKLOADS = ("throughput", "throughput-http", "latency", "latency-http", "long", "long-http")
+WORKLOADS = (
+    "throughput",
+    "throughput-http",
+    "latency",
+    "latency-http",
+    "long",
+    "long-http",
+    "parallel",
+    "map",
+    "map-http",
+)
 #: What issue and docs ask of PostgreSQL, printed beside what was measured.
 GOALS = {
     "throughput": "≥ 1,600 steps/s; ≤ 1.4 commits, ≤ 1.2 round trips a step; ≤ 1.0 CPU-s per 1,000",
@@ -23,6 +33,9 @@ GOALS = {
     "latency": "p50 ≤ 12 ms",
     "latency-http": "p50 ≤ 30 ms",
     "long": "≤ 1 ms a step; last tenth at most 1.2 times the first",
+    "parallel": "50 steps ≤ 60 ms, 200 ≤ 200 ms",
+    "map": "5,000 items in ≤ 10 s",
+    "map-http": "5,000 items in ≤ 10 s",
     "long-http": "≤ 5 s in all; replay ≤ 20 µs per recorded step",
 }
 

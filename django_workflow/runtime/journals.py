@@ -26,8 +26,11 @@ class JournalCache:
         self._lock = Lock()
         self._journals: OrderedDict[str, tuple[Journal, tuple[int, int, int]]] = OrderedDict()
 
-    def take(self, claim: Claim) -> Journal:
-        """Return the journal of the claimed run, up to date as of a moment after the claim."""
+    def take(self, claim: Claim, target: str = "") -> Journal:
+        """Return the journal of the claimed run, up to date as of a moment after the claim.
+
+        Of the open steps it holds the ``target`` of a step delivery alone.
+        """
         run = claim.run
         started = run.started_at or claim.now
         with self._lock:
@@ -41,7 +44,7 @@ class JournalCache:
         else:
             journal.forget_open()
         if claim.wakes or not claim.is_turn or run.started_at is not None:
-            journal.extend(records.load(run.id, journal.watermark))
+            journal.extend(records.load(run.id, journal.watermark, target=target))
         return journal
 
     def keep(self, journal: Journal, claim: Claim) -> None:

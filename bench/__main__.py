@@ -22,6 +22,9 @@ WORKLOADS = (
     "latency-http",
     "long",
     "long-http",
+    "parallel",
+    "map",
+    "map-http",
     "calls",
 )
 #: What issue and docs ask of PostgreSQL, printed beside what was measured.
@@ -32,6 +35,9 @@ GOALS = {
     "latency-http": "p50 ≤ 30 ms",
     "long": "≤ 1 ms a step; last tenth at most 1.2 times the first",
     "calls": "500 calls of 10 s in less than 15 s; workers below 300 MB",
+    "parallel": "50 steps ≤ 60 ms, 200 ≤ 200 ms",
+    "map": "5,000 items in ≤ 10 s",
+    "map-http": "5,000 items in ≤ 10 s",
     "long-http": "≤ 5 s in all; replay ≤ 20 µs per recorded step",
 }
 

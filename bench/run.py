@@ -17,6 +17,7 @@ from typing import Any
 
 RUNS, STEPS, LATENCY_RUNS, LONG = 500, 10, 60, 1_000
 CALLS, CALL_SECONDS = 500, 10
+ITEMS, FANS = 5_000, (50, 200)
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "bench.settings")
 
 
@@ -40,7 +41,14 @@ from bench import (
     celery_app,  # noqa: F401  hints go where this app says
     machine,
 )
-from bench.workflows import http_steps, inline_steps, slow_call
+from bench.workflows import (
+    http_items,
+    http_steps,
+    inline_steps,
+    mapped_items,
+    parallel_steps,
+    slow_call,
+)
 from django_workflow.core.journal import Journal
 from django_workflow.models import Delivery, Run, Step
 from django_workflow.runtime.worker import drain
@@ -168,6 +176,27 @@ class Bench:
             f"p50 {statistics.median(took):.1f} ms, p95 {p95:.1f} ms, trigger to end of {STEPS} steps",
         )
 
+    def parallel(self, workload: str) -> None:
+        parts = []
+        for steps in FANS:
+            took = []
+            for _ in range(10):
+                time.sleep(0.05)
+                run = parallel_steps.trigger(payload(steps))
+                run.wait(timeout=60)
+                took.append((run.finished_at - run.created_at).total_seconds() * 1000)
+            parts.append(
+                f"{steps} steps: p50 {statistics.median(took):.0f} ms, best {min(took):.0f} ms"
+            )
+        self.say(workload, "; ".join(parts) + ", trigger to end")
+
+    def map(self, workload: str, workflow: Any) -> None:
+        run = workflow.trigger(payload(ITEMS))
+        run.wait(timeout=120)
+        took = (run.finished_at - run.created_at).total_seconds()
+        measured = f"{ITEMS:,} items in {took:.2f} s, {took / ITEMS * 1000:.2f} ms an item"
+        self.say(workload, measured, f"{ITEMS / took / self.limit:.2f} items per limit transaction")
+
     def long(self, workload: str, workflow: Any) -> None:
         run = workflow.trigger(payload(LONG))
         run.wait(timeout=120)
@@ -287,6 +316,9 @@ def main() -> None:
             "long": lambda: bench.long("long", inline_steps),
             "long-http": lambda: bench.long("long-http", http_steps),
             "calls": lambda: bench.calls("calls"),
+            "parallel": lambda: bench.parallel("parallel"),
+            "map": lambda: bench.map("map", mapped_items),
+            "map-http": lambda: bench.map("map-http", http_items),
         }
         for name in sys.argv[1:] or workloads:
             workloads[name]()

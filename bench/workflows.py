@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from django_workflow import WorkflowContext, workflow
@@ -20,6 +21,21 @@ def steps(ctx: WorkflowContext[Any]) -> int:
     return last
 
 
+def side_by_side(ctx: WorkflowContext[Any]) -> int:
+    """Run as many steps as the payload says, side by side, and join them."""
+    count = ctx.request_payload["steps"]
+    branches = [partial(ctx.run, f"step {number}", trivial, number) for number in range(count)]
+    return len(ctx.parallel(*branches))
+
+
+def items(ctx: WorkflowContext[Any]) -> int:
+    """Call a trivial function with as many items as the payload says."""
+    return len(ctx.map("items", trivial, range(ctx.request_payload["steps"])))
+
+
+parallel_steps = workflow(name="parallel_steps", transport="inline")(side_by_side)
+mapped_items = workflow(name="mapped_items", transport="inline")(items)
+http_items = workflow(name="http_items", transport="http")(items)
 inline_steps = workflow(name="inline_steps", transport="inline")(steps)
 http_steps = workflow(name="http_steps", transport="http")(steps)
 

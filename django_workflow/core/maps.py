@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
+from itertools import pairwise
 from typing import Any, Final
 
 from django_workflow.core.codec import codec
@@ -52,7 +53,7 @@ def slice_keys(key: str, count: int, slices: int) -> list[str]:
     No step has such a key: a name with a slash ends in its occurrence.
     """
     bounds = [count * place // slices for place in range(slices + 1)]
-    return [f"{key}//[{start}:{stop}]" for start, stop in zip(bounds, bounds[1:], strict=False)]
+    return [f"{key}//[{start}:{stop}]" for start, stop in pairwise(bounds)]
 
 
 def slice_of(delivery_key: str) -> tuple[str, range] | None:

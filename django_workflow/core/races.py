@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
 
 from django_workflow.core.exceptions import InvalidOptionError
 
@@ -11,11 +12,18 @@ from django_workflow.core.exceptions import InvalidOptionError
 LOSERS = ("cancel", "leave")
 
 
-class RaceResult(NamedTuple):
-    """The branch that ended first, by its place among those given, and what it returned."""
+@dataclass(frozen=True, slots=True)
+class RaceResult:
+    """The branch that ended first, by its place among those given, and what it returned.
+
+    Can be taken apart: ``index, result = ctx.race(…)``.
+    """
 
     index: int
     result: Any
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter((self.index, self.result))
 
 
 def check_losers(branches: tuple[Any, ...], losers: Any) -> None:

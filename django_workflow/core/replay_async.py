@@ -344,7 +344,10 @@ class AsyncReplay(Replay):
             sequence = self._of_task[task].sequence
             parent.sequence = max(parent.sequence, sequence)
             if isinstance(result, Exception | SystemExit):
-                errors.append((sequence, result))
+                # A branch may have ended by what a task of its own was handed.
+                path = self._of_task[task].path
+                own = [one.sequence for one in self.branches.values() if one.path.startswith(path)]
+                errors.append((max(own), result))
             elif isinstance(result, BaseException):
                 raise result
         if errors and not return_errors:

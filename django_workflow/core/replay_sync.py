@@ -144,6 +144,7 @@ class SyncReplay(Replay):
         parent = self.enter("parallel")
         check_branches(branches)
         parent.children += 1
+        self._go_to_the_target(parent, branches)
         results: list[Any] = []
         errors: list[tuple[int, BaseException]] = []
         begun = []
@@ -170,6 +171,20 @@ class SyncReplay(Replay):
         if errors and not return_errors:
             raise faults.first_of(errors)
         return tuple(results)
+
+    def _go_to_the_target(self, parent: Branch, branches: tuple[Callable[[], Any], ...]) -> None:
+        """Call the branch alone in which the target of a step delivery stands, if it does, and leave the pass.
+
+        Each step of a fan-out has a pass, so calling all the others in each would cost the square of their number.
+        """
+        target = self.journal.records.get(self.target or "")
+        stem = f"{parent.path}p{parent.children}."
+        if target is None or target.sequence is not None or not target.branch.startswith(stem):
+            return
+        index = int(target.branch[len(stem) :].partition("/")[0])
+        if index < len(branches):
+            self._ends(parent, f"{stem}{index}/", branches[index])
+        raise self._interrupt(parent, "parallel")
 
     def race(self, branches: tuple[Callable[[], Any], ...], losers: str) -> RaceResult:
         """See `WorkflowContext.race()`."""
@@ -225,7 +240,7 @@ class SyncReplay(Replay):
         return self._interrupt(parent, "race")
 
     def _ends(self, parent: Branch, path: str, function: Callable[[], Any]) -> bool:
-        """Call a branch of a race and tell whether it has ended, well or badly."""
+        """Call a branch and tell whether it has ended, well or badly."""
         try:
             self._in_branch(parent, path, function)
         except SuspendInterrupt:

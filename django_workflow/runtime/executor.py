@@ -195,7 +195,7 @@ class _Entry:
         try:
             if self._has_died() or self._is_overdue():
                 return End.OVER
-            self.journal = journals.take(self.claim)
+            self.journal = journals.take(self.claim, self.target)
             loaded = self.journal.watermark
             size = len(self.journal.records)
             if self._is_done_already():

@@ -28,8 +28,11 @@ class JournalCache:
             OrderedDict()
         )
 
-    def take(self, claim: Claim) -> Journal:
-        """Return the journal of the claimed run, up to date as of a moment after the claim."""
+    def take(self, claim: Claim, target: str = "") -> Journal:
+        """Return the journal of the claimed run, up to date as of a moment after the claim.
+
+        Of the open steps it holds the ``target`` of a step delivery alone.
+        """
         run = claim.run
         started = run.continued_at or run.started_at or claim.now
         with self._lock:
@@ -43,7 +46,7 @@ class JournalCache:
         else:
             journal.forget_open()
         if claim.wakes or not claim.is_turn or run.started_at is not None:
-            journal.extend(records.load(run.id, journal.watermark))
+            journal.extend(records.load(run.id, journal.watermark, target=target))
         return journal
 
     def keep(self, journal: Journal, claim: Claim) -> None:

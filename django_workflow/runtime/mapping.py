@@ -158,7 +158,7 @@ class _Slice:
         else:
             tried, kept = self._failed(item, attempt, error, timeout, took)
         status = maps.record_item(claim, item, tried, kept)
-        return status == claim.run.status
+        return bool(status == claim.run.status)
 
     def _failed(
         self,

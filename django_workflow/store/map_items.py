@@ -28,7 +28,7 @@ def register(cursor: Any, run_id: str, rows: Sequence[StepRow]) -> list[str]:
             _open_again(cursor, run_id, row)
         else:
             _insert(cursor, run_id, row.key, row.mapped.items)
-        keys += slice_keys(row.key, row.mapped.count, row.mapped.slices)
+        keys += slice_keys(row.key, row.mapped.total, row.mapped.slices)
     return keys
 
 

@@ -56,7 +56,8 @@ def open_items(run_id: str, key: str, places: range) -> list[Item]:
             "AND place >= %s AND place < %s AND finished_at IS NULL ORDER BY place",
             (run_id, key, places.start, places.stop),
         )
-        return [Item(*row[:4], moment_of(row[4])) for row in cursor.fetchall()]
+        found = [Item._make(row) for row in cursor.fetchall()]
+    return [item._replace(wake_at=moment_of(item.wake_at)) for item in found]
 
 
 def record_item(claim: Claim, item: Item, tried: Tried, attempt: AttemptRow | None) -> str:

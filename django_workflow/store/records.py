@@ -41,14 +41,18 @@ class Recorded(NamedTuple):
     finished_at: datetime | None
 
 
-def load(run_id: str, after: int = 0) -> list[Record]:
-    """Return the records of a run beyond a sequence number, and all open steps after them."""
+def load(run_id: str, after: int = 0, *, target: str = "") -> list[Record]:
+    """Return the records of a run beyond a sequence number, and all open steps after them.
+
+    With a ``target``, of the open ones that one alone: each step of a fan-out would read all the others.
+    """
     key = dialect().name("key")
+    among, wanted = (f" AND {key} = %s", (target,)) if target else ("", ())
     with connection().cursor() as cursor:
         cursor.execute(
             f"SELECT {key}, name, branch, kind, status, sequence, arguments_text, result_text, failure_text, attempts, "
-            f"delivered, wake_at, finished_at, id FROM {STEP} WHERE run_id = %s AND (sequence > %s OR sequence IS NULL)",
-            (run_id, after),
+            f"delivered, wake_at, finished_at, id FROM {STEP} WHERE run_id = %s AND (sequence > %s OR sequence IS NULL{among})",
+            (run_id, after, *wanted),
         )
         rows = list(cursor.fetchall())
     # In sequence; what is open stands behind, in the order in which it was met.
@@ -204,15 +208,23 @@ def wait(
         if not cursor.rowcount:
             raise fenced(claim, "The waiting steps")
         found = list(rows)
-        new = [row for row in found if not row.registered]
+        out = {*fan_out, *calls}
+        new = [
+            replace(row, delivered=True) if row.key in out else row
+            for row in found
+            if not row.registered
+        ]
         _insert_open(cursor, claim.run_id, new)
         waiters.insert(cursor, claim.run_id, new)
         approval_rows.insert(claim.run_id, new)
         _insert_children([row.child for row in new if row.child is not None])
-        for key in (*fan_out, *calls):
+        known = sorted(out - {row.key for row in new})
+        for start in range(0, len(known), 100):
+            chunk = known[start : start + 100]
             cursor.execute(
-                f"UPDATE {STEP} SET delivered = %s WHERE run_id = %s AND {speak.name('key')} = %s AND sequence IS NULL",
-                (True, claim.run_id, key),
+                f"UPDATE {STEP} SET delivered = %s WHERE run_id = %s AND sequence IS NULL "
+                f"AND {speak.name('key')} IN ({', '.join(['%s'] * len(chunk))})",
+                (True, claim.run_id, *chunk),
             )
         slices = map_items.register(cursor, claim.run_id, found)
         _insert_deliveries(cursor, claim.run_id, [*fan_out, *slices])

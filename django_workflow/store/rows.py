@@ -102,7 +102,7 @@ class Mapped(NamedTuple):
     """The items of a map as stored, how many there are, and in how many slices."""
 
     items: tuple[str, ...]
-    count: int
+    total: int
     slices: int
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from django_workflow.core.exceptions import InvalidOptionError, StepError
+from django_workflow.core.exceptions import InvalidOptionError, NotSerializableError, StepError
 from django_workflow.core.replay import Completed, Diverged
 from tests.core.fakes import MemoryRun
 from tests.core.outcomes import Ctx, divergence_in, error_of, fail, one, open_in, waiting
@@ -235,3 +235,49 @@ def test_open_steps_of_the_losers_are_none_of_the_passs_any_more() -> None:
 
     assert open_in(run.turn()) == ["c"]
     assert run.waiting == ["c"]
+
+
+def test_error_of_a_branchs_own_task_has_its_place_among_the_others() -> None:
+    async def through_a_task(ctx: Ctx) -> None:
+        await asyncio.gather(ctx.run("late", fail, "late"))
+
+    async def workflow(ctx: Ctx) -> None:
+        await ctx.parallel(through_a_task(ctx), ctx.run("early", fail, "early"))
+
+    run = MemoryRun(workflow)
+    run.turn()
+    run.deliver("p1.1/early")
+    run.deliver("p1.0/t1/late")
+    error = error_of(run.turn())
+
+    assert isinstance(error, StepError)
+    assert error.failure.message == "early"
+    assert [other.failure.message for other in error.others] == ["late"]  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("fn", "items", "options"),
+    [
+        (1, [], {}),
+        (one, "text", {}),
+        (one, 3, {}),
+        (one, [], {"max_parallel": 0}),
+        (one, [], {"max_parallel": True}),
+        (one, [], {"max_parallel": 1001}),
+        (one, [], {"return_errors": 1}),
+        (one, [object()], {}),
+    ],
+)
+def test_map_that_cannot_be_run_is_refused(fn: Any, items: Any, options: Any) -> None:
+    outcome = MemoryRun(lambda ctx: ctx.map("a", fn, items, **options)).turn()
+
+    assert isinstance(error_of(outcome), InvalidOptionError | NotSerializableError)
+
+
+def test_map_whose_name_leaves_no_room_for_its_slices_is_refused() -> None:
+    outcome = MemoryRun(lambda ctx: ctx.map("a/" * 100, one, [1])).turn()
+    assert open_in(outcome) == ["a//" * 100 + "#1"]
+
+    deep = "failure.1/" * 20
+    outcome = MemoryRun(lambda ctx: ctx.map("a" * 190, one, [1]), prefix=deep).turn()
+    assert "too long" in str(error_of(outcome))

@@ -204,7 +204,7 @@ class Replay(ABC):
     ) -> Step:
         """Build the step where it has no result yet."""
         faults.check_storable(name, key, run_id=self.run_id)
-        return kind(key, name, branch.path, options, *fields).checked()
+        return kind(key, name, branch.path, options, *fields)
 
     def ask_host(self, step: Step, record: Record | None) -> Record | None:
         """Have the step executed, and count as met what the host has added to the journal: markers, the step."""

@@ -5,35 +5,41 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('django_workflow', '0002_events'),
+        ("django_workflow", "0002_events"),
     ]
 
     operations = [
         migrations.AddField(
-            model_name='run',
-            name='cascade',
-            field=models.BooleanField(default=True, verbose_name='cancelled with its parent'),
+            model_name="run",
+            name="cascade",
+            field=models.BooleanField(default=True, verbose_name="cancelled with its parent"),
         ),
         migrations.AddField(
-            model_name='run',
-            name='depth',
+            model_name="run",
+            name="depth",
             field=models.PositiveIntegerField(default=0),
         ),
         migrations.AddField(
-            model_name='run',
-            name='parent',
-            field=models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='children', to='django_workflow.run', verbose_name='parent'),
+            model_name="run",
+            name="parent",
+            field=models.ForeignKey(
+                blank=True,
+                null=True,
+                on_delete=django.db.models.deletion.SET_NULL,
+                related_name="children",
+                to="django_workflow.run",
+                verbose_name="parent",
+            ),
         ),
         migrations.AddField(
-            model_name='run',
-            name='parent_step',
-            field=models.CharField(default='', max_length=400, verbose_name='step of the parent'),
+            model_name="run",
+            name="parent_step",
+            field=models.CharField(default="", max_length=400, verbose_name="step of the parent"),
         ),
         migrations.AddField(
-            model_name='run',
-            name='parent_waits',
+            model_name="run",
+            name="parent_waits",
             field=models.BooleanField(default=False),
         ),
     ]

@@ -67,7 +67,10 @@ class RunQuerySet(models.QuerySet["Run"]):
         open_steps = steps._base_manager.filter(status__in=types.OPEN_STEP).order_by("id")
         children = self.model.objects.told_of().order_by("created_at", "id")
         return self.prefetch_related(
-            "deliveries", "labels_of_run", Prefetch("steps", open_steps), Prefetch("children", children)
+            "deliveries",
+            "labels_of_run",
+            Prefetch("steps", open_steps),
+            Prefetch("children", children),
         )
 
     def told_of(self) -> Self:

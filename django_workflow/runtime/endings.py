@@ -13,8 +13,8 @@ from django_workflow.core.steps import StepOptions
 from django_workflow.core.types import Failure, RunStatus
 from django_workflow.core.workflow import Workflow
 from django_workflow.models import Attempt
-from django_workflow.runtime.invoking import tell_parent
 from django_workflow.runtime.failure import failure_of, retry_in, text_of
+from django_workflow.runtime.invoking import tell_parent
 from django_workflow.store import claims, runs
 from django_workflow.store.records import AttemptRow
 from django_workflow.store.rows import Claim

@@ -78,7 +78,7 @@ def _child(claim: Claim, step: InvokeStep) -> Any:
                 f'Run {run.id} stands {run.depth} levels below the run that began it all, and WORKFLOW["MAX_INVOKE_DEPTH"] '
                 f'is {limit}: it cannot invoke "{step.workflow}". Do workflows invoke each other in a circle?'
             )
-        new = step.plan()(step.workflow_run_id or derived_run_id(*seed))
+        new = step.plan(step.workflow_run_id or derived_run_id(*seed))
     except WorkflowError as error:
         raise RefusedStepError(step) from error
     return new._replace(

@@ -132,9 +132,7 @@ def await_again(run_id: str) -> bool:
     return True
 
 
-def wait_again(
-    claim: Claim, key: str, child: NewRun | None, timeout: timedelta | None
-) -> bool:
+def wait_again(claim: Claim, key: str, child: NewRun | None, timeout: timedelta | None) -> bool:
     """Let a step that was opened again wait for its child: the one it had, or a new one. False if the id is taken.
 
     Raises:
@@ -162,7 +160,11 @@ def wait_again(
 def to_cancel(parent_id: str, limit: int) -> list[str]:
     """Return children that have still to be told that they are cancelled."""
     found = _runs().to_cancel_with(parent_id)
-    ids = found.exclude(status=RunStatus.CANCELLING, parent_waits=True).order_by("pk").values_list("pk", flat=True)
+    ids = (
+        found.exclude(status=RunStatus.CANCELLING, parent_waits=True)
+        .order_by("pk")
+        .values_list("pk", flat=True)
+    )
     return list(ids[:limit])
 
 

@@ -56,6 +56,4 @@ def play(stage: Stage) -> None:
     assert run.refresh().status == "failed"
     assert (run.failure.step, run.failure.run_id) == ("not caught", "two")
     assert run.failure.message == "two is refused."
-    stage.ran_in_order(
-        "one", "clean one", "one caught one is refused.", "two", "clean two"
-    )
+    stage.ran_in_order("one", "clean one", "one caught one is refused.", "two", "clean two")

@@ -120,11 +120,14 @@ class RunAdmin(ReadOnlyAdmin):
             links = [run_link(run_id, self.admin_site.name) for run_id in story.restarts]
             context |= {
                 "story": story,
+                "children": [run_link(run_id, self.admin_site.name) for run_id in story.children],
                 "restarts": links,
                 "may_see_payloads": may_see_payloads(request),
                 "title": _("Run of %(workflow)s") % {"workflow": run.workflow},
                 "subtitle": run.id,
             }
+            if run.parent_id:
+                context["parent"] = run_link(run.parent_id, self.admin_site.name)
             if run.restarted_from_id:
                 context["restarted_from"] = run_link(run.restarted_from_id, self.admin_site.name)
         return super().change_view(request, object_id, form_url, context)

@@ -1,4 +1,4 @@
-"""What the page of a run tells: its steps with their attempts, a page of them at a time, in four queries."""
+"""What the page of a run tells: its steps with their attempts, a page of them at a time, in five queries."""
 
 from __future__ import annotations
 
@@ -101,6 +101,7 @@ class Story:
     #: Attempts of the code between steps.
     others: list[AttemptLine]
     restarts: list[str]
+    children: list[str]
     failures: list[tuple[str, Failure]] = field(default_factory=list)
 
 
@@ -125,6 +126,11 @@ def story_of(run: Run, page_number: str | None) -> Story:
         others=attempts.get("", []),
         restarts=list(
             run.restarts.using(alias).order_by("created_at").values_list("pk", flat=True)
+        ),
+        children=list(
+            run.children.using(alias)
+            .order_by("created_at", "id")
+            .values_list("pk", flat=True)[:STEPS_PER_PAGE]
         ),
     )
 

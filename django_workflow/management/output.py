@@ -52,12 +52,19 @@ def run_as_json(run: Run, *, with_steps: bool) -> dict[str, Any]:
         "payload": plain(run.payload_text),
         "result": plain(run.result_text),
         "failure": failure_as_json(run.failure),
-        "parent": None,
-        "children": [],
+        "parent": run.parent_id,
+        "children": [child.id for child in children_of(run)],
     }
     if with_steps:
         found["steps"] = [_step_as_json(step, attempts) for step, attempts in steps_of(run)]
     return found
+
+
+def children_of(run: Run) -> list[Run]:
+    """Return the runs that this one has invoked, in their order, with no more than their names and states."""
+    if "children" in getattr(run, "_prefetched_objects_cache", {}):
+        return list(run.children.all())
+    return list(run.children.told_of().order_by("created_at", "id"))
 
 
 def steps_of(run: Run) -> list[tuple[Step, list[Attempt]]]:
@@ -172,6 +179,9 @@ def header_lines(run: Run) -> list[str]:
         lines.append(f"labels: {', '.join(run.labels)}")
     if run.restarted_from_id:
         lines.append(f"restarted from: {run.restarted_from_id}")
+    if run.parent_id:
+        lines.append(f"invoked by: {run.parent_id}, step {run.parent_step}")
+    lines += [f"invoked: {c.id} of {c.workflow}: {c.status}" for c in children_of(run)]
     lines.append(f"payload: {_one_line(run.payload_text)}")
     if run.status == "completed":
         lines.append(f"result: {_one_line(run.result_text)}")

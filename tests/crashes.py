@@ -109,6 +109,9 @@ class CrashingSandbox(WorkflowSandbox):
                 return
             except SimulatedCrash:
                 self.crashes += 1
+                # A run may have been committed by who did not live to tell the box.
+                self.run_ids.update(Run.objects.values_list("pk", flat=True))
+            assert not Run.objects.stuck().exists()
             self._bury()
 
 

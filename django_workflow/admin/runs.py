@@ -127,6 +127,7 @@ class RunAdmin(ReadOnlyAdmin):
             links = [run_link(run_id, self.admin_site.name) for run_id in story.restarts]
             context |= {
                 "story": story,
+                "children": [run_link(run_id, self.admin_site.name) for run_id in story.children],
                 "restarts": links,
                 "may_see_payloads": may_see_payloads(request),
                 "title": _("Run of %(workflow)s") % {"workflow": run.workflow},
@@ -135,6 +136,8 @@ class RunAdmin(ReadOnlyAdmin):
             if run.about_type is not None and run.about_id is not None:
                 site = self.admin_site.name
                 context["about"] = object_link(run.about_type, run.about_id, site)
+            if run.parent_id:
+                context["parent"] = run_link(run.parent_id, self.admin_site.name)
             if run.restarted_from_id:
                 context["restarted_from"] = run_link(run.restarted_from_id, self.admin_site.name)
         return super().change_view(request, object_id, form_url, context)

@@ -117,6 +117,7 @@ class Story:
     state: Shown | None
     #: The latest lines that the run told, the oldest of them first.
     lines: list[RunLog]
+    children: list[str]
     failures: list[tuple[str, Failure]] = field(default_factory=list)
 
 
@@ -157,6 +158,11 @@ def story_of(run: Run, page_number: str | None) -> Story:
             run.restarts.using(alias).order_by("created_at").values_list("pk", flat=True)
         ),
         actions=list(run.actions[:MOST_ACTIONS]),
+        children=list(
+            run.children.using(alias)
+            .order_by("created_at", "id")
+            .values_list("pk", flat=True)[:STEPS_PER_PAGE]
+        ),
     )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from functools import partial
 from types import FunctionType
 from typing import Any
 
@@ -32,11 +31,12 @@ def notify_fields(
 
 def invoke_fields(
     workflow: Any, payload: Any, cascade: Any, options: Mapping[str, Any]
-) -> tuple[str, str | None, bool, Callable[[], Any]]:
-    """Check what a child is to be, as far as no registry and no database are needed.
+) -> tuple[str, str | None, bool, Callable[[str], Any]]:
+    """Check what a child is to be, as far as no database is needed; its payload is checked when it is started.
 
     Raises:
         InvalidOptionError: an argument cannot work.
+        WorkflowNotFoundError: no workflow of this name is registered.
     """
     name = workflow if isinstance(workflow, str) else getattr(workflow, "name", None)
     if not isinstance(name, str) or not name:
@@ -46,7 +46,8 @@ def invoke_fields(
         )
     if not isinstance(cascade, bool):
         raise InvalidOptionError(f"cascade is True or False, not {cascade!r}.")
-    plan = partial(get_runtime().child, workflow, payload, dict(options))
+    # At every pass, before the step is met: an error that the workflow catches must come again at replay.
+    plan = get_runtime().child(workflow, payload, dict(options))
     return name, options.get("workflow_run_id"), cascade, plan
 
 

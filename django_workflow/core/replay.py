@@ -236,7 +236,7 @@ class Replay(ABC):
         faults.check_storable(name, key, run_id=self.run_id)
         if self.max_steps is not None and len(self.journal.records) >= self.max_steps:
             raise faults.too_many_steps(self.max_steps, run_id=self.run_id)
-        return kind(key, name, branch.path, options, *fields).checked()
+        return kind(key, name, branch.path, options, *fields)
 
     def ask_host(self, step: Step, record: Record | None) -> Record | None:
         """Have the step executed, and count as met what the host has added to the journal: markers, the step."""

@@ -120,10 +120,6 @@ class Step:
         """Return what is recorded of the arguments, for the timeline and the drift check."""
         return {}
 
-    def checked(self) -> Step:
-        """Return the step as it is begun, where nothing is recorded of it yet."""
-        return self
-
 
 @dataclass(frozen=True, slots=True)
 class RunStep(Step):
@@ -311,8 +307,8 @@ class InvokeStep(Step):
     workflow: str
     workflow_run_id: str | None
     cascade: bool
-    #: Checks what the child is to be, and returns what describes it under an id.
-    plan: Callable[[], Callable[[str], Any]]
+    #: Returns what describes the child, under the id that it is given.
+    plan: Callable[[str], Any]
 
     kind: ClassVar[StepKind] = StepKind.INVOKE
     compares: ClassVar[bool] = True
@@ -323,11 +319,6 @@ class InvokeStep(Step):
         if self.workflow_run_id is not None:
             arguments["workflow_run_id"] = self.workflow_run_id
         return arguments
-
-    def checked(self) -> Step:
-        """See `Step.checked()`; what cannot be invoked is the error of the verb."""
-        planned = self.plan()
-        return replace(self, plan=lambda: planned)
 
 
 @dataclass(frozen=True, slots=True)

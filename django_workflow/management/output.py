@@ -57,8 +57,8 @@ def run_as_json(run: Run, *, with_steps: bool) -> dict[str, Any]:
         "headers": run.shown_headers,
         "result": run.shown_result,
         "failure": failure_as_json(run.failure),
-        "parent": None,
-        "children": [],
+        "parent": run.parent_id,
+        "children": [child.id for child in children_of(run)],
     }
     if run.schedule_id:
         found |= {"schedule_id": run.schedule_id, "scheduled_for": moment(run.scheduled_for)}
@@ -89,6 +89,13 @@ def _action_as_json(action: Action) -> dict[str, Any]:
         "after": action.after,
         "at": moment(action.at),
     }
+
+
+def children_of(run: Run) -> list[Run]:
+    """Return the runs that this one has invoked, in their order, with no more than their names and states."""
+    if "children" in getattr(run, "_prefetched_objects_cache", {}):
+        return list(run.children.all())
+    return list(run.children.told_of().order_by("created_at", "id"))
 
 
 def steps_of(run: Run) -> list[tuple[Step, list[Attempt]]]:
@@ -222,6 +229,9 @@ def header_lines(run: Run) -> list[str]:
         lines.append(f"labels: {', '.join(run.labels)}")
     if run.restarted_from_id:
         lines.append(f"restarted from: {run.restarted_from_id}")
+    if run.parent_id:
+        lines.append(f"invoked by: {run.parent_id}, step {run.parent_step}")
+    lines += [f"invoked: {c.id} of {c.workflow}: {c.status}" for c in children_of(run)]
     if run.generation:
         lines.append(f"generation: {run.generation}, since {clock(run.continued_at)} UTC")
     if run.progress is not None:

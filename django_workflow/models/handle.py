@@ -38,7 +38,9 @@ class RunHandle:
         return await get_runtime().await_run(self, timeout)  # type: ignore[no-any-return]
 
     def cancel(self, *, actor: Any = None, why: str = "") -> Self:
-        """End the run as cancelled; what is in flight can no longer record.
+        """End the run as cancelled, and its children with it; what is in flight can no longer record.
+
+        While children are being cancelled the run is ``cancelling``.
 
         Raises:
             RunStateError: the run has ended; ``.state`` tells how.

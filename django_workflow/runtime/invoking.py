@@ -78,7 +78,7 @@ def _child(claim: Claim, step: InvokeStep) -> Any:
                 f'Run {run.id} stands {run.depth} levels below the run that began it all, and WORKFLOW["MAX_INVOKE_DEPTH"] '
                 f'is {limit}: it cannot invoke "{step.workflow}". Do workflows invoke each other in a circle?'
             )
-        new = step.plan()(step.workflow_run_id or derived_run_id(*seed))
+        new = step.plan(step.workflow_run_id or derived_run_id(*seed))
     except WorkflowError as error:
         raise RefusedStepError(step) from error
     return new._replace(
@@ -105,14 +105,16 @@ def wait_again(claim: Claim, step: InvokeStep) -> None:
         RefusedStepError: a new child is needed, and there can be none.
     """
     child = children.latest(claim.run_id, step.key)
-    is_kept = child is not None and children.await_again(child.id)
-    new = None if is_kept else _child(claim, step)
+    if child is not None and children.await_again(child.id):
+        children.wait_again(claim, step.key, None, step.options.timeout)
+        tell_parent(child.id)
+        return
+    new = _child(claim, step)
     if not children.wait_again(claim, step.key, new, step.options.timeout):
         raise RefusedStepError(step) from InvalidOptionError(
             f'The run ID "{new.id}" is taken, so nothing can be invoked under it anew. Restart run {claim.run_id} instead.'
         )
-    if is_kept and child is not None:
-        tell_parent(child.id)
+    wake_workers({new.id})
 
 
 def elapse_invoke(claim: Claim, timer: Record) -> Record | None:

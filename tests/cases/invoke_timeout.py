@@ -17,7 +17,7 @@ def child(ctx: WorkflowContext[Any]) -> str:
 
 @workflow(name="invoke_timeout")
 def sync(ctx: WorkflowContext[Any]) -> Any:
-    in_time = ctx.using(timeout="2h").invoke("in time", child)
+    in_time = ctx.using(timeout="3h").invoke("in time", child)
     try:
         ctx.using(timeout="1h").invoke("too late", child)
     except StepTimeoutError as error:
@@ -27,7 +27,7 @@ def sync(ctx: WorkflowContext[Any]) -> Any:
 
 @workflow(name="invoke_timeout.async")
 async def asynchronous(ctx: AsyncWorkflowContext[Any]) -> Any:
-    in_time = await ctx.using(timeout="2h").invoke("in time", child)
+    in_time = await ctx.using(timeout="3h").invoke("in time", child)
     try:
         await ctx.using(timeout="1h").invoke("too late", child)
     except StepTimeoutError as error:
@@ -37,7 +37,6 @@ async def asynchronous(ctx: AsyncWorkflowContext[Any]) -> Any:
 
 def play(stage: Stage) -> None:
     run = stage.trigger()
-    # The parent's turn and the child's are due at one moment: what ends in time has ended in time.
     stage.box.advance("3h")
     assert stage.box.waiting_on(run) == ["wait"]
     stage.box.advance("1h")

@@ -14,10 +14,9 @@ from django.utils.module_loading import import_string
 
 from django_workflow import conf
 from django_workflow.core.crons import SCHEDULE_ID_LENGTH
-from django_workflow.core.exceptions import WorkflowError
-from django_workflow.core.middleware import Middleware
-from django_workflow.core.exceptions import InvalidOptionError
+from django_workflow.core.exceptions import InvalidOptionError, WorkflowError
 from django_workflow.core.importable import load
+from django_workflow.core.middleware import Middleware
 from django_workflow.core.workflow import Workflow, registry
 from django_workflow.runtime import http_call
 from django_workflow.runtime.payloads import check_payload

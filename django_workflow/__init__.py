@@ -7,6 +7,7 @@ from django_workflow.core.anywhere import (
     aget_run,
     anotify,
     cancel_runs,
+    flow_control,
     get_run,
     notify,
 )
@@ -31,6 +32,7 @@ from django_workflow.core.exceptions import (
     PayloadTooLargeError,
     RetryAfterError,
     RunExistsError,
+    RunExpiredError,
     RunFailedError,
     RunNotFinishedError,
     RunNotFoundError,
@@ -45,6 +47,7 @@ from django_workflow.core.exceptions import (
     WorkflowError,
     WorkflowNotFoundError,
 )
+from django_workflow.core.flow import Debounce, FlowControl, FlowState, Singleton, Throttle
 from django_workflow.core.retry import RetryPolicy
 from django_workflow.core.types import Failure, RunStatus, StepStatus
 from django_workflow.core.workflow import Workflow, workflow
@@ -60,9 +63,12 @@ __all__ = [
     "ChildRunError",
     "CrashLoopError",
     "CurrentStep",
+    "Debounce",
     "DeliveryFencedError",
     "EventResult",
     "Failure",
+    "FlowControl",
+    "FlowState",
     "InvalidOptionError",
     "MisplacedStepError",
     "NonDeterminismError",
@@ -73,6 +79,7 @@ __all__ = [
     "RetryAfterError",
     "RetryPolicy",
     "RunExistsError",
+    "RunExpiredError",
     "RunFailedError",
     "RunNotFinishedError",
     "RunNotFoundError",
@@ -81,10 +88,12 @@ __all__ = [
     "RunTimeoutError",
     "SentEvent",
     "SignatureError",
+    "Singleton",
     "StepError",
     "StepStatus",
     "StepTimeoutError",
     "SwallowedInterruptError",
+    "Throttle",
     "TransactionOpenError",
     "UndecodableValueError",
     "Workflow",
@@ -96,6 +105,7 @@ __all__ = [
     "anotify",
     "cancel_runs",
     "current_step",
+    "flow_control",
     "get_run",
     "notify",
     "register_dataclass",

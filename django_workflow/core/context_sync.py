@@ -26,7 +26,8 @@ class WorkflowContext(BaseContext[PayloadT]):
     """The context of a sync workflow. A verb returns the recorded value, or leaves the function there."""
 
     def using(self, **options: Any) -> WorkflowContext[PayloadT]:
-        """Return the same context with ``retries``, ``retry_delay``, ``timeout`` or ``overlap`` for its steps.
+        """Return the same context with ``retries``, ``retry_delay``, ``timeout``, ``overlap`` or ``flow_control`` for its
+        steps.
 
         Raises:
             InvalidOptionError: an option is unknown or cannot work.

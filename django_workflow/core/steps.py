@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 from django_workflow.core.durations import parse_duration
 from django_workflow.core.events import Wanted
 from django_workflow.core.exceptions import InvalidOptionError
+from django_workflow.core.flow import FlowControl, checked_flow
 from django_workflow.core.retry import RetryPolicy
 from django_workflow.core.types import JSONValue, StepKind
 
@@ -30,6 +31,7 @@ class StepOptions:
     retry_delay: timedelta | None = None
     timeout: timedelta | None = None
     overlap: bool = False
+    flow_control: FlowControl | None = None
 
     @classmethod
     def checked(cls, **options: Any) -> StepOptions:
@@ -42,11 +44,15 @@ class StepOptions:
 
     def using(self, **changes: Any) -> StepOptions:
         """Return a copy with these changes, checked."""
-        unknown = sorted(set(changes) - {"retries", "retry_delay", "timeout", "overlap"})
+        unknown = sorted(
+            set(changes) - {"retries", "retry_delay", "timeout", "overlap", "flow_control"}
+        )
         if unknown:
             raise InvalidOptionError(
-                f"{unknown[0]!r} is not an option of a step. Known are retries, retry_delay, timeout and overlap."
+                f"{unknown[0]!r} is not an option of a step. Known are retries, retry_delay, timeout, overlap and "
+                "flow_control."
             )
+        checked_flow(changes.get("flow_control"), where="a step")
         if changes.get("retries") is not None:
             RetryPolicy.of(changes["retries"], RetryPolicy())
         for name in ("retry_delay", "timeout"):
@@ -65,6 +71,7 @@ class StepOptions:
             retry_delay=self.retry_delay if self._sets_delay() else base.retry_delay,
             timeout=base.timeout if self.timeout is None else self.timeout,
             overlap=self.overlap or base.overlap,
+            flow_control=self.flow_control or base.flow_control,
         )
 
     def _sets_delay(self) -> bool:

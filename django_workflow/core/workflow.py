@@ -17,6 +17,7 @@ from django_workflow.core.context import PayloadT
 from django_workflow.core.context_async import AsyncWorkflowContext
 from django_workflow.core.context_sync import WorkflowContext
 from django_workflow.core.exceptions import InvalidOptionError, WorkflowNotFoundError
+from django_workflow.core.flow import FlowControl, Singleton
 from django_workflow.core.options import (
     TriggerOptions,
     WorkflowOptions,
@@ -100,7 +101,8 @@ class Workflow(Generic[PayloadT, ResultT]):
         """Start a run, in the caller's transaction, and return it.
 
         Options: ``workflow_run_id``, ``label`` (one or several), ``headers``, ``delay``, ``not_before``, ``retries``,
-        ``retry_delay``, ``timeout``, ``version``, ``detached``. Rolled back, nothing has happened; committed, it will
+        ``retry_delay``, ``timeout``, ``version``, ``detached``, ``flow_control``, ``priority``, ``debounce``, ``throttle``,
+        ``ttl``. Rolled back, nothing has happened; committed, it will
         run. A used id with the same workflow and payload returns the existing run, with ``created`` False.
 
         Raises:
@@ -225,6 +227,8 @@ def workflow(
     trigger_permission: Callable[[Any], Any] | None = None,
     payload_schema: Any = None,
     payload_parser: Callable[[Any], Any] | None = None,
+    flow_control: FlowControl | None = None,
+    singleton: Singleton | None = None,
 ) -> _Decorator: ...
 def workflow(function: Any = None, /, **options: Any) -> Any:
     """Make a function a workflow: ``@workflow`` or ``@workflow(retries=5, …)``.

@@ -9,6 +9,13 @@ from __future__ import annotations
 
 from django_workflow.models.deliveries import Delivery, DeliveryQuerySet, Sweep
 from django_workflow.models.events import Event, EventQuerySet, Waiter, WaiterQuerySet
+from django_workflow.models.flow import (
+    FlowKey,
+    FlowStart,
+    FlowTicket,
+    FlowTicketQuerySet,
+    TriggerKey,
+)
 from django_workflow.models.runs import Run, RunLabel, RunQuerySet
 from django_workflow.models.steps import Attempt, Step
 
@@ -18,11 +25,16 @@ __all__ = [
     "DeliveryQuerySet",
     "Event",
     "EventQuerySet",
+    "FlowKey",
+    "FlowStart",
+    "FlowTicket",
+    "FlowTicketQuerySet",
     "Run",
     "RunLabel",
     "RunQuerySet",
     "Step",
     "Sweep",
+    "TriggerKey",
     "Waiter",
     "WaiterQuerySet",
 ]

@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import Any, Self
 
 from django.db import models
-from django.db.models import Prefetch, Q
+from django.db.models import Exists, OuterRef, Prefetch, Q
 from django.utils.translation import gettext_lazy as _
 
 from django_workflow.core import types
@@ -59,20 +59,38 @@ class RunQuerySet(models.QuerySet["Run"]):
         return found
 
     def with_reason(self) -> Self:
-        """Fetch what `reason`, `waiting_for` and `labels` look at, in three queries for any number of runs.
+        """Fetch what `reason`, `waiting_for` and `labels` look at, in four queries for any number of runs.
 
         ``steps.all()`` then holds the open steps alone.
         """
         steps = self.model._meta.get_field("steps").related_model
         open_steps = steps._base_manager.filter(status__in=types.OPEN_STEP).order_by("id")
-        return self.prefetch_related("deliveries", "labels_of_run", Prefetch("steps", open_steps))
+        tickets = self.model._meta.get_field("flow_tickets").related_model.objects.placed()
+        return self.prefetch_related(
+            "deliveries",
+            "labels_of_run",
+            Prefetch("steps", open_steps),
+            Prefetch("flow_tickets", tickets),
+        )
 
     def stuck(self) -> Self:
         """Unfinished runs that nothing will ever wake: the promise says there are none.
 
-        Asked independently of how rows are written: no due or leased delivery, whatever the reason.
+        Asked independently of how rows are written: no due or leased delivery, whatever the reason, and no place in a
+        line that moves on. A line moves on when somebody under its key has a delivery that is due or leased, and rests
+        rightly while an operator has paused the key.
         """
-        return self.unfinished().exclude(deliveries__due_at__isnull=False)
+        tickets = self.model._meta.get_field("flow_tickets").related_model._base_manager
+        keys = self.model._meta.apps.get_model("django_workflow", "FlowKey").objects
+        deliveries = self.model._meta.get_field("deliveries").related_model._base_manager
+        scheduled = deliveries.filter(pk=OuterRef("delivery_id"), due_at__isnull=False)
+        moving = tickets.filter(Exists(scheduled), flow_key=OuterRef("flow_key"))
+        paused = keys.filter(pk=OuterRef("flow_key"), paused=True)
+        own = deliveries.filter(pk=OuterRef("delivery_id"), run_id=OuterRef("run_id"))
+        in_line = tickets.filter(
+            Exists(own), Exists(moving) | Exists(paused), run_id=OuterRef("pk"), state="waiting"
+        )
+        return self.unfinished().exclude(deliveries__due_at__isnull=False).exclude(Exists(in_line))
 
 
 class Run(RunHandle, models.Model):
@@ -228,6 +246,14 @@ class Run(RunHandle, models.Model):
             return [step for step in self.steps.all() if step.is_open]
         return list(self.steps.filter(status__in=types.OPEN_STEP).order_by("id"))
 
+    def ticket_of(self, step_key: str) -> Any:
+        """Return the ticket with which a step, or the run before its first one (""), stands in a line; or None."""
+        if "flow_tickets" in getattr(self, "_prefetched_objects_cache", {}):
+            found = [t for t in self.flow_tickets.all() if t.step_key == step_key]
+        else:
+            found = list(self.flow_tickets.placed().filter(step_key=step_key))
+        return next((ticket for ticket in found if ticket.state != "holding"), None)
+
     @property
     def reason(self) -> str:
         """Why the run is not going on at this moment, in plain words; empty when it is."""
@@ -239,6 +265,9 @@ class Run(RunHandle, models.Model):
         if trouble:
             return trouble
         if self.status == types.RunStatus.PENDING:
+            ticket = self.ticket_of("")
+            if ticket is not None:
+                return str(ticket.reason)
             due_at = next(
                 (d.due_at for d in self.deliveries.all() if d.due_at and not d.leased_by), None
             )

@@ -6,6 +6,7 @@ import logging
 import secrets
 import string
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from time import monotonic, sleep
 from typing import Any
@@ -24,11 +25,22 @@ from django_workflow.core.exceptions import (
     RunNotFoundError,
     RunStateError,
 )
+from django_workflow.core.flow import FlowControl, FlowState
 from django_workflow.core.options import TriggerOptions
 from django_workflow.core.retry import RetryPolicy
 from django_workflow.core.types import RunStatus
 from django_workflow.core.workflow import Workflow, registry
 from django_workflow.models import Event, Run
+from django_workflow.runtime.failure import stored_options
+from django_workflow.runtime.flow_control import (
+    after_commit,
+    announce,
+    flow_of,
+    keys_of,
+    state_of,
+    steer,
+)
+from django_workflow.runtime.gates import Gate, is_gated
 from django_workflow.runtime.payloads import check_payload
 from django_workflow.runtime.trouble import refuse_open_transaction
 from django_workflow.runtime.waiting import send
@@ -86,12 +98,45 @@ class DjangoRuntime:
             )
         if not options.detached:
             self._refuse_other_alias(f"{workflow.name}.trigger()", "run", " Or pass detached=True.")
-        new = self._new_runs(workflow, payloads, options, ids)
+        if is_gated(workflow, options):
+            with transaction.atomic(using=self.alias):
+                return [
+                    self._through_gate(workflow, payload, options, run_id)
+                    for payload, run_id in zip(payloads, ids, strict=True)
+                ]
+        return self._insert(workflow, self._new_runs(workflow, payloads, options, ids), options)
+
+    def _insert(
+        self, workflow: Workflow[Any, Any], new: Sequence[NewRun], options: TriggerOptions
+    ) -> list[Run]:
         created = triggers.insert(new)
         transaction.on_commit(
             lambda: hint(-(-len(created) // settings().CLAIM_BATCH)), using=self.alias, robust=True
         )
+        self._announce(workflow, [run for run in new if run.id in created], options.flow_control)
         return self._handles(workflow, new, created)
+
+    def _announce(
+        self, workflow: Workflow[Any, Any], new: Sequence[NewRun], given: FlowControl | None
+    ) -> None:
+        limits = given or workflow.options.flow_control
+        keys = list(dict.fromkeys(run.flow_key for run in new if run.lines_up and run.flow_key))
+        if limits is not None and keys:
+            controls = [replace(limits, key=key) for key in keys]
+            transaction.on_commit(lambda: announce(controls), using=self.alias, robust=True)
+
+    def _through_gate(
+        self, workflow: Workflow[Any, Any], payload: Any, options: TriggerOptions, run_id: str
+    ) -> Any:
+        checked = check_payload(workflow, payload)
+        if options.debounce is not None:
+            options = replace(options, delay=options.debounce.quiet)
+        [new] = self._new_runs(workflow, [payload], options, [run_id])
+        gate = Gate(workflow, options, checked)
+        run = gate.pass_through(new, lambda new: self._insert(workflow, [new], options)[0])
+        for replaced in gate.replaced:
+            self._log("cancelled", replaced, None, "replaced by a new run of its singleton")
+        return run
 
     def _new_runs(
         self,
@@ -115,26 +160,43 @@ class DjangoRuntime:
             stored["retries"] = options.retries.to_json() if is_policy else options.retries  # type: ignore[union-attr]
         if options.retry_delay is not None:
             stored["retry_delay"] = options.retry_delay.total_seconds()
+        if options.priority:
+            stored["priority"] = options.priority
+        if options.ttl is not None:
+            stored["ttl"] = options.ttl.total_seconds()
+        if options.flow_control is not None:
+            stored["flow_control"] = options.flow_control.to_json()
         headers = codec.dumps(dict(options.headers), what="headers")
-        texts = [self._payload_text(workflow, payload) for payload in payloads]
+        control = options.flow_control or workflow.options.flow_control
+        checked = [check_payload(workflow, payload) for payload in payloads]
+        told_by_payload = control is not None and not isinstance(control.key, str)
         return [
             NewRun(
                 id=run_id,
                 workflow=workflow.name,
                 version=version,
-                payload_text=text,
+                payload_text=self._payload_text(payload),
                 headers_text=headers,
-                options_text=codec.dumps(stored, what="options"),
+                options_text=codec.dumps(
+                    {**stored, "flow_key": key} if told_by_payload else stored, what="options"
+                ),
                 labels=options.labels,
                 delay=options.delay,
                 not_before=options.not_before,
                 timeout=options.timeout or workflow.options.timeout,
+                flow_key=key,
+                priority=options.priority,
+                ttl=options.ttl,
             )
-            for run_id, text in zip(ids, texts, strict=True)
+            for run_id, payload, key in zip(
+                ids, checked, (self._flow_key(control, payload) for payload in checked), strict=True
+            )
         ]
 
-    def _payload_text(self, workflow: Workflow[Any, Any], payload: Any) -> str | None:
-        checked = check_payload(workflow, payload)
+    def _flow_key(self, control: FlowControl | None, payload: Any) -> str | None:
+        return None if control is None else control.for_payload(payload).text_key
+
+    def _payload_text(self, checked: Any) -> str | None:
         return (
             None
             if checked is None
@@ -194,6 +256,16 @@ class DjangoRuntime:
         run._state.adding = False
         return run
 
+    # Flow control
+
+    def flow_state(self, key: str) -> FlowState:
+        """See `FlowKeyHandle.state()`."""
+        return state_of(key)
+
+    def steer_flow(self, key: str, verb: str, **options: Any) -> None:
+        """See the verbs of `FlowKeyHandle`."""
+        steer(key, verb, **options)
+
     def notify(
         self, event_id: str, data_text: str, workflow_run_id: str | None, keep: bool
     ) -> Event:
@@ -244,7 +316,9 @@ class DjangoRuntime:
 
     def cancel(self, run_id: str, *, actor: Any = None, why: str = "") -> None:
         """See `Run.cancel()`."""
+        keys = keys_of(run_id)
         found = store.cancel(run_id, why=why)
+        after_commit(keys)
         if found is not None or not Run.objects.using(self.alias).filter(pk=run_id).exists():
             self._refuse(run_id, "cancel", found, "It can be cancelled until it has ended.")
         self._log("cancelled", run_id, actor, why)
@@ -268,7 +342,9 @@ class DjangoRuntime:
 
     def pause(self, run_id: str, *, actor: Any = None, why: str = "") -> None:
         """See `Run.pause()`."""
+        keys = keys_of(run_id)
         found = store.pause(run_id)
+        after_commit(keys)
         if found is not None or not Run.objects.using(self.alias).filter(pk=run_id).exists():
             self._refuse(run_id, "pause", found, "Only a pending or running one can be paused.")
         self._log("paused", run_id, actor, why)
@@ -295,12 +371,15 @@ class DjangoRuntime:
                 "Only a paused, failed or blocked one can be resumed.",
             )
         self._log("resumed", run_id, actor, why)
+        after_commit(keys_of(run_id))
         transaction.on_commit(hint, using=self.alias, robust=True)
 
     def restart(self, run_id: str, *, actor: Any = None, why: str = "") -> Run:
         """See `Run.restart()`."""
         run = self.get_run(run_id)
         workflow = registry.get(run.workflow)
+        control = flow_of(run, workflow)
+        ttl = stored_options(run.options_text).get("ttl")
         row = NewRun(
             id=new_run_id(),
             workflow=run.workflow,
@@ -313,8 +392,12 @@ class DjangoRuntime:
             not_before=None,
             timeout=None if run.deadline is None else run.deadline - run.created_at,
             restarted_from=run.id,
+            flow_key=None if control is None else control.text_key,
+            priority=stored_options(run.options_text).get("priority", 0),
+            ttl=None if ttl is None else timedelta(seconds=ttl),
         )
         created = triggers.insert([row])
+        self._announce(workflow, [row], control)
         transaction.on_commit(hint, using=self.alias, robust=True)
         self._log("restarted", run_id, actor, why)
         return self._handle(row, created[row.id])

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import Enum
 from functools import partial
 from typing import Any
@@ -45,7 +45,9 @@ from django_workflow.runtime.failure import (
     DEATHS_ALLOWED,
     run_options,
     stored_options,
+    text_of,
 )
+from django_workflow.runtime.flow_control import flow_of, leave_line
 from django_workflow.runtime.handlers import elapse, opened
 from django_workflow.runtime.journals import journals
 from django_workflow.runtime.performer import Allowance, Performer
@@ -146,13 +148,13 @@ class _Entry:
         self.make_performer = make_performer
         self.in_handler = in_handler
         self.prefix = f"failure.{claim.run.handler_round}/" if in_handler else ""
-        self.options = run_options(claim.run, workflow)
+        self.options = run_options(claim.run, workflow, flow_of(claim.run, workflow))
         self.ending = Ending(claim, workflow, self.options, in_handler=in_handler)
 
     def go(self) -> End:
         """Pass until the claim has ended, or there is more to do than is allowed."""
         try:
-            if self._has_died() or self._is_overdue():
+            if self._is_expired() or self._has_died() or self._is_overdue():
                 return End.OVER
             self.journal = journals.take(self.claim)
             loaded = self.journal.watermark
@@ -168,6 +170,9 @@ class _Entry:
                     break
         except DatabaseError as error:
             raise no_answer(error) from error
+        if self.options.flow_control is not None and self.claim.is_turn and not loaded:
+            # It began without a body: what was kept for its first one is for others.
+            leave_line([self.claim.run_id], "")
         if not self.performer.fenced:
             # Others may have recorded between what was loaded and what this entry added: those are asked for again.
             known = max(loaded, self.claim.wakes) if self.claim.is_turn else loaded
@@ -203,6 +208,25 @@ class _Entry:
             deaths=deaths,
         )
         self.ending.block(error)
+        return True
+
+    def _is_expired(self) -> bool:
+        """Cancel the run if it begins later than its trigger allowed."""
+        seconds = stored_options(self.claim.run.options_text).get("ttl")
+        if seconds is None:
+            return False
+        run = self.claim.run
+        limit = run.created_at + timedelta(seconds=seconds)
+        if (run.started_at or self.claim.now) < limit:
+            return False
+        failure = Failure(
+            message=f"The run had not begun by {limit:%Y-%m-%d %H:%M:%S} UTC, when its ttl was over.",
+            error_class="django_workflow.core.exceptions.RunExpiredError",
+            traceback="",
+            step=None,
+            attempts=0,
+        )
+        runs.cancel_from_inside(self.claim, text_of(failure))
         return True
 
     def _is_overdue(self) -> bool:
@@ -305,6 +329,10 @@ class _Entry:
         record = self.journal.records.get(self.claim.step_key)
         if record is not None and record.sequence is not None:
             return End.OVER
+        if self.claim.step_key in self.performer.in_line:
+            due_at = self.performer.in_line[self.claim.step_key]
+            claims.give_back(self.claim, due_at=due_at, keep_deaths=True)
+            return End.OVER
         if (
             record is not None
             and record.status == StepStatus.RETRYING
@@ -333,7 +361,7 @@ class _Entry:
         bodies = [(step, record) for step, record in outcome.steps if step.has_body]
         if len(outcome.steps) == 1 and bodies:
             step, record = bodies[0]
-            if not performer.may_execute(record):
+            if step.key in performer.in_line or not performer.may_execute(record):
                 self._wait(outcome, [])
                 return End.OVER
             return self._execute_alone(step)
@@ -363,10 +391,14 @@ class _Entry:
             fan_out=fan_out,
             due_at=self._deadline(),
             markers=[marker_row(m) for m in self.markers],
+            in_line=list(self.performer.in_line),
         )
         if any(row.awaits for row in rows):
             # After the commit: whoever commits last, this wait or an event's sender, sees the other.
             match_waiting(self.claim.run_id)
 
     def _deadline(self) -> datetime | None:
-        return None if self.in_handler else self.claim.run.deadline
+        moments = [*self.performer.in_line.values()]
+        if not self.in_handler:
+            moments.append(self.claim.run.deadline)
+        return min((moment for moment in moments if moment is not None), default=None)

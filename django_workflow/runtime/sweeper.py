@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 
 from django_workflow.conf import settings
 from django_workflow.models import Delivery, Run, Sweep
+from django_workflow.runtime.flow_control import look_after
 from django_workflow.runtime.waiting import delete_expired, match_untried
 from django_workflow.runtime.worker import hint, worker_name
 from django_workflow.store import claims
@@ -34,6 +35,7 @@ def sweep(*, force: bool = False, interval: timedelta | None = None) -> int:
     due = count_due()
     wake_workers(due)
     match_untried()
+    look_after()
     delete_expired()
     return due
 

@@ -10,7 +10,7 @@ from django.db.models import Case, F, Value, When
 
 from django_workflow.conf import settings
 from django_workflow.core.types import RunStatus, StepStatus
-from django_workflow.models import Delivery, Run, Step
+from django_workflow.models import Delivery, FlowTicket, Run, Step
 from django_workflow.store import waiters
 from django_workflow.store.claims import now as database_now
 from django_workflow.store.records import OPEN, AttemptRow, keep_attempt
@@ -35,7 +35,7 @@ def complete(claim: Claim, result_text: str | None, *, leaves_open: bool) -> boo
             )
             return bool(cursor.rowcount)
     with transaction.atomic(using=settings().DATABASE), connection().cursor() as cursor:
-        _lock(claim.run_id)
+        lock(claim.run_id)
         cursor.execute(
             f"{finish.replace(' u SET', ' SET')} WHERE id = %s AND status = 'running' "
             f"AND EXISTS (SELECT 1 FROM {DELIVERY} WHERE id = %s AND token = %s)",
@@ -54,6 +54,19 @@ def _close_steps(run_id: str, status: StepStatus) -> None:
         status=status, finished_at=database_now()
     )
     waiters.delete_of_run(run_id)
+    _tickets(run_id).delete()
+
+
+def _tickets(run_id: str) -> Any:
+    return FlowTicket.objects.using(settings().DATABASE).filter(run_id=run_id)
+
+
+def _leave_lines(run_id: str) -> None:
+    """Take the run's steps out of every line; bodies that run keep their slots, and a run that has not begun its place."""
+    _tickets(run_id).exclude(state=FlowTicket.State.HOLDING).exclude(step_key="").delete()
+    _tickets(run_id).filter(state=FlowTicket.State.GRANTED).update(
+        state=FlowTicket.State.WAITING, expires_at=None
+    )
 
 
 def _runs(run_id: str) -> Any:
@@ -64,7 +77,7 @@ def _deliveries(run_id: str) -> Any:
     return Delivery.objects.using(settings().DATABASE).filter(run_id=run_id)
 
 
-def _lock(run_id: str) -> None:
+def lock(run_id: str) -> None:
     """Lock what is due of a run, and thereby the run.
 
     Everybody takes the step deliveries first, then the turn, the run and its steps: a record does, by what it
@@ -76,7 +89,7 @@ def _lock(run_id: str) -> None:
 
 
 def _still_held(claim: Claim) -> bool:
-    _lock(claim.run_id)
+    lock(claim.run_id)
     return bool(
         _deliveries(claim.run_id)
         .filter(pk=claim.delivery_id, token=claim.token)
@@ -123,6 +136,7 @@ def end_badly(
         if attempt is not None:
             keep_attempt(claim, attempt)
         _deliveries(claim.run_id).exclude(step_key="").filter(leased_by="").update(due_at=None)
+        _leave_lines(claim.run_id)
         if with_handler:
             _wake(claim.run_id)
     return True
@@ -190,7 +204,7 @@ def end_step_delivery(claim: Claim) -> bool:
         )
         if not cursor.rowcount:
             return False
-        # The turn before the step: see _lock.
+        # The turn before the step: see lock().
         _wake(claim.run_id)
         cursor.execute(
             f"UPDATE {STEP} SET delivered = %s WHERE run_id = %s AND {dialect().name('key')} = %s AND sequence IS NULL",
@@ -199,10 +213,10 @@ def end_step_delivery(claim: Claim) -> bool:
     return True
 
 
-def cancel(run_id: str, *, why: str = "") -> RunStatus | None:
+def cancel(run_id: str, *, why: str = "", failure_text: str | None = None) -> RunStatus | None:
     """Cancel an unfinished run or a dead letter: fence its deliveries, close its open steps.
 
-    Returns None when done, else the state found.
+    ``failure_text`` tells why where no person did. Returns None when done, else the state found.
     """
     states = [
         RunStatus.PENDING,
@@ -214,11 +228,16 @@ def cancel(run_id: str, *, why: str = "") -> RunStatus | None:
     ]
     with transaction.atomic(using=settings().DATABASE):
         # From here on nothing of the run can record, and a fan-out that was being written is there to be seen.
-        _lock(run_id)
+        lock(run_id)
         done = (
             _runs(run_id)
             .filter(status__in=states)
-            .update(status=RunStatus.CANCELLED, finished_at=database_now(), handler_status="")
+            .update(
+                status=RunStatus.CANCELLED,
+                finished_at=database_now(),
+                handler_status="",
+                **({} if failure_text is None else {"failure_text": failure_text}),
+            )
         )
         if done:
             _deliveries(run_id).delete()
@@ -227,12 +246,12 @@ def cancel(run_id: str, *, why: str = "") -> RunStatus | None:
     return state_of(run_id)
 
 
-def cancel_from_inside(claim: Claim) -> bool:
-    """Cancel the run at ``ctx.cancel()``. Returns False if the claim is stale."""
+def cancel_from_inside(claim: Claim, failure_text: str | None = None) -> bool:
+    """Cancel the run at ``ctx.cancel()``, or because it begins too late. Returns False if the claim is stale."""
     with transaction.atomic(using=settings().DATABASE):
         if not _still_held(claim):
             return False
-        return cancel(claim.run_id) is None
+        return cancel(claim.run_id, failure_text=failure_text) is None
 
 
 def pause(run_id: str) -> RunStatus | None:
@@ -241,7 +260,7 @@ def pause(run_id: str) -> RunStatus | None:
     A pass under way sees the counter and stops after its current step.
     """
     with transaction.atomic(using=settings().DATABASE):
-        _lock(run_id)
+        lock(run_id)
         for state in (RunStatus.PENDING, RunStatus.RUNNING):
             if (
                 _runs(run_id)
@@ -249,6 +268,7 @@ def pause(run_id: str) -> RunStatus | None:
                 .update(status=RunStatus.PAUSED, paused_from=state)
             ):
                 _deliveries(run_id).filter(step_key="").update(wakes=F("wakes") + 1)
+                _leave_lines(run_id)
                 return None
     return state_of(run_id)
 
@@ -256,7 +276,7 @@ def pause(run_id: str) -> RunStatus | None:
 def unpause(run_id: str) -> bool:
     """Let a paused run go on as what it was. Returns False if it was not paused."""
     with transaction.atomic(using=settings().DATABASE):
-        _lock(run_id)
+        lock(run_id)
         for state in (RunStatus.PENDING, RunStatus.RUNNING):
             if (
                 _runs(run_id)
@@ -301,7 +321,7 @@ def resume(run_id: str, *, force: bool) -> bool:
     letter any more, or needs ``force``.
     """
     with transaction.atomic(using=settings().DATABASE):
-        _lock(run_id)
+        lock(run_id)
         run = _runs(run_id).first()
         if run is None or (run.handler_status and not force):
             return False

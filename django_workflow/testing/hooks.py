@@ -30,7 +30,7 @@ from django_workflow.store.sql import connection
 logger = logging.getLogger(__name__)
 
 #: Verbs of the runtime that change nothing.
-READS = frozenset({"alias", "in_thread", "get_run"})
+READS = frozenset({"alias", "in_thread", "get_run", "flow_state"})
 
 
 class Box(Protocol):

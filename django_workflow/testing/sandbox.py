@@ -18,6 +18,7 @@ from django_workflow.core.exceptions import InvalidOptionError, RunNotFinishedEr
 from django_workflow.core.types import StepKind
 from django_workflow.models import Delivery, Event, Run, Step
 from django_workflow.runtime.executor import End, enter
+from django_workflow.runtime.flow_control import look_after
 from django_workflow.runtime.journals import journals
 from django_workflow.runtime.performer import Allowance
 from django_workflow.runtime.trouble import DeliveryTroubleError, refuse_open_transaction
@@ -161,7 +162,7 @@ class WorkflowSandbox:
                 last = claim.run
                 break
             else:
-                if not match_untried():
+                if not match_untried() and not look_after():
                     return
         raise RestlessRunError(
             f"After {MOST_PASSES} passes there is still something due in the sandbox, last for run {last.id} of "

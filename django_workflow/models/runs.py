@@ -65,26 +65,28 @@ class RunQuerySet(models.QuerySet["Run"]):
         """
         steps = self.model._meta.get_field("steps").related_model
         open_steps = steps._base_manager.filter(status__in=types.OPEN_STEP).order_by("id")
-        tickets = self.model._meta.get_field("flow_tickets").related_model.objects.placed()
+        tickets: Any = self.model._meta.get_field("flow_tickets").related_model
         return self.prefetch_related(
             "deliveries",
             "labels_of_run",
             Prefetch("steps", open_steps),
-            Prefetch("flow_tickets", tickets),
+            Prefetch("flow_tickets", tickets.objects.placed()),
         )
 
     def stuck(self) -> Self:
         """Unfinished runs that nothing will ever wake: the promise says there are none.
 
         Asked independently of how rows are written: no due or leased delivery, whatever the reason, and no place in a
-        line that moves on. A line moves on when somebody under its key has a delivery that is due or leased, and rests
-        rightly while an operator has paused the key.
+        line that moves on. A line moves on while somebody under its key holds a slot or was given one (what has died
+        with its slot the sweep finds) or has a time at which it asks again; it rests rightly while its key is paused.
         """
         tickets = self.model._meta.get_field("flow_tickets").related_model._base_manager
         keys = self.model._meta.apps.get_model("django_workflow", "FlowKey").objects
         deliveries = self.model._meta.get_field("deliveries").related_model._base_manager
         scheduled = deliveries.filter(pk=OuterRef("delivery_id"), due_at__isnull=False)
-        moving = tickets.filter(Exists(scheduled), flow_key=OuterRef("flow_key"))
+        moving = tickets.filter(
+            Q(state__in=["holding", "granted"]) | Exists(scheduled), flow_key=OuterRef("flow_key")
+        )
         paused = keys.filter(pk=OuterRef("flow_key"), paused=True)
         own = deliveries.filter(pk=OuterRef("delivery_id"), run_id=OuterRef("run_id"))
         in_line = tickets.filter(

@@ -10,6 +10,7 @@ import os
 import socket
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from time import sleep
 
 from django_workflow.conf import settings
 from django_workflow.models import Delivery, Run, Sweep
@@ -22,6 +23,7 @@ logger = logging.getLogger(__name__)
 
 SILENCE = timedelta(seconds=30)
 MOST_HINTS = 16
+AGAIN_SECONDS = 0.2
 
 
 def sweep(*, force: bool = False, interval: timedelta | None = None) -> int:
@@ -100,6 +102,16 @@ class Health:
         return not self.stuck and not self.is_silent
 
 
+def _stuck() -> list[str]:
+    """Ask twice: a run that was put in line by a transaction of its own is, for a moment, not seen to by anybody."""
+    runs = Run.objects.using(settings().DATABASE)
+    found = list(runs.stuck().order_by("created_at").values_list("pk", flat=True)[:100])
+    if found:
+        sleep(AGAIN_SECONDS)
+        found = list(runs.filter(pk__in=found).stuck().values_list("pk", flat=True))
+    return found
+
+
 def health() -> Health:
     """Ask the database, by queries of its own, whether the promises hold at this moment."""
     alias = settings().DATABASE
@@ -110,12 +122,7 @@ def health() -> Health:
     lag = now - oldest if oldest is not None else timedelta(0)
     unseen = last is None or now - last.swept_at > SILENCE
     return Health(
-        stuck=list(
-            Run.objects.using(alias)
-            .stuck()
-            .order_by("created_at")
-            .values_list("pk", flat=True)[:100]
-        ),
+        stuck=_stuck(),
         due=deliveries.due(now).count(),
         oldest_due=oldest,
         lag=lag,

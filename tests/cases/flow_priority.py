@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from django_workflow import AsyncWorkflowContext, FlowControl, WorkflowContext, flow_control, workflow
+from django_workflow import (
+    AsyncWorkflowContext,
+    FlowControl,
+    WorkflowContext,
+    flow_control,
+    workflow,
+)
 from tests.cases.bodies import mark
 from tests.cases.stage import Stage
 

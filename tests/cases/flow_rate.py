@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from django_workflow import AsyncWorkflowContext, FlowControl, WorkflowContext, flow_control, workflow
+from django_workflow import (
+    AsyncWorkflowContext,
+    FlowControl,
+    WorkflowContext,
+    flow_control,
+    workflow,
+)
 from tests.cases.ledger import ledger
 from tests.cases.stage import NOW, Stage, current_box
 
@@ -33,11 +39,13 @@ def play(stage: Stage) -> None:
     stage.trigger(1)
     stage.box.advance("20s")
     runs = [stage.trigger(number) for number in (2, 3, 4, 5)]
-    assert runs[1].reason == (
-        'waits for a slot of flow control "flow_rate" (place 1 of 3; 2 in 60 s)'
-    )
+    if not stage.box.crashes:
+        assert runs[1].reason == (
+            'waits for a slot of flow control "flow_rate" (place 1 of 3; 2 in 60 s)'
+        )
     stage.box.advance("5m")
 
+    # Who begins and dies has begun: a crash costs a place in the window, and then all comes later.
     # The windows of 1 and 2 are over at 60 and 80; those of 3 and 4 at 120 and 140.
     if not stage.box.crashes:
         stage.ran_in_order("1 at 0", "2 at 20", "3 at 60", "4 at 80", "5 at 120")

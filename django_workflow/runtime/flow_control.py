@@ -18,7 +18,7 @@ from django_workflow.conf import settings
 from django_workflow.core.codec import codec
 from django_workflow.core.flow import FlowControl, FlowState, checked_count, checked_period
 from django_workflow.core.ports import get_dispatcher
-from django_workflow.core.workflow import Workflow
+from django_workflow.core.workflow import Workflow, registry
 from django_workflow.models import Run
 from django_workflow.runtime.failure import stored_options
 from django_workflow.store import flow
@@ -86,7 +86,27 @@ def after_commit(keys: Iterable[str]) -> None:
 def settle_keys(keys: Iterable[str]) -> None:
     """Give what is free of these keys to the first in line."""
     for key in keys:
-        _wake(flow.settle(key))
+        _settle(key)
+
+
+def _settle(key: str) -> int:
+    woken = flow.settle(key)
+    return _wake(_ask_first(key) if woken is None else woken)
+
+
+def _ask_first(key: str) -> list[Wake]:
+    """Learn the limits from the first in line: the process died that was to say them, or an operator came first."""
+    found = flow.first_in_line(key)
+    if found is None:
+        return []
+    run_id, woken = found
+    run = Run.objects.using(settings().DATABASE).filter(pk=run_id).first()
+    workflow = None if run is None else registry.find(run.workflow)
+    control = None if run is None or workflow is None else flow_of(run, workflow)
+    if control is not None and control.text_key == key:
+        return flow.announce(control)
+    # Where its workflow is known, its pass says it.
+    return woken
 
 
 def announce(controls: Iterable[FlowControl]) -> None:
@@ -108,7 +128,7 @@ def look_after() -> int:
     keys, woken = flow.neglected()
     count = _wake(woken)
     for key in keys:
-        count += _wake(flow.settle(key))
+        count += _settle(key)
     return count
 
 

@@ -387,23 +387,25 @@ def follow(slot: Slot, claim: Claim) -> Slot:
     return slot._replace(token=claim.token)
 
 
-def settle(flow_key: str) -> list[Wake]:
-    """Give what is free of a key to the first in line; return whom to wake."""
+def settle(flow_key: str) -> list[Wake] | None:
+    """Give what is free of a key to the first in line; return whom to wake, or None where its limits are not known."""
     with transaction.atomic(using=settings().DATABASE), connection().cursor() as cursor:
         key = _find(cursor, flow_key)
         if key is None or not key.is_known:
-            return [Wake(delivery_id) for delivery_id in _unknown(cursor, flow_key)]
+            return None
         return _settle(cursor, key, _load(cursor, key))[1]
 
 
-def _unknown(cursor: Any, flow_key: str) -> list[int]:
-    # The process died that was to say what the limits are, or an operator came first: a pass of the first run says it.
-    cursor.execute(
-        f"SELECT d.id FROM {TICKET} t JOIN {DELIVERY} d ON d.id = t.delivery_id WHERE t.flow_key = %s "
-        "AND t.state = 'waiting' AND d.due_at IS NULL ORDER BY t.priority DESC, t.id LIMIT 1",
-        (flow_key,),
-    )
-    return [row[0] for row in cursor.fetchall()]
+def first_in_line(flow_key: str) -> tuple[str, list[Wake]] | None:
+    """Return the first run in line that is not due, and its wake-up; None without one."""
+    with connection().cursor() as cursor:
+        cursor.execute(
+            f"SELECT t.run_id, d.id FROM {TICKET} t JOIN {DELIVERY} d ON d.id = t.delivery_id WHERE t.flow_key = %s "
+            "AND t.state = 'waiting' AND d.due_at IS NULL ORDER BY t.priority DESC, t.id LIMIT 1",
+            (flow_key,),
+        )
+        row = cursor.fetchone()
+    return None if row is None else (row[0], [Wake(row[1])])
 
 
 def announce(control: FlowControl) -> list[Wake]:

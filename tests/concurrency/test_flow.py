@@ -40,7 +40,7 @@ class Inside:
         with self._lock:
             self.now += 1
             self.most = max(self.most, self.now)
-        sleep(0.0005)
+        sleep(0.01)
         with self._lock:
             self.now -= 1
 

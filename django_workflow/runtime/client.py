@@ -154,18 +154,7 @@ class DjangoRuntime:
             raise InvalidOptionError(
                 f'Workflow "{workflow.name}" has no version "{version}". It has: {", ".join(workflow.versions)}.'
             )
-        stored: dict[str, Any] = {"labels": list(options.labels)} if options.labels else {}
-        if options.retries is not None:
-            is_policy = isinstance(options.retries, RetryPolicy)
-            stored["retries"] = options.retries.to_json() if is_policy else options.retries  # type: ignore[union-attr]
-        if options.retry_delay is not None:
-            stored["retry_delay"] = options.retry_delay.total_seconds()
-        if options.priority:
-            stored["priority"] = options.priority
-        if options.ttl is not None:
-            stored["ttl"] = options.ttl.total_seconds()
-        if options.flow_control is not None:
-            stored["flow_control"] = options.flow_control.to_json()
+        stored = _stored(options)
         headers = codec.dumps(dict(options.headers), what="headers")
         control = options.flow_control or workflow.options.flow_control
         checked = [check_payload(workflow, payload) for payload in payloads]
@@ -419,6 +408,22 @@ class DjangoRuntime:
             "at": timezone.now().isoformat(),
         }
         logger.info("Run %s was %s", run_id, what, extra=extra)
+
+
+def _stored(options: TriggerOptions) -> dict[str, Any]:
+    stored: dict[str, Any] = {"labels": list(options.labels)} if options.labels else {}
+    if options.retries is not None:
+        is_policy = isinstance(options.retries, RetryPolicy)
+        stored["retries"] = options.retries.to_json() if is_policy else options.retries  # type: ignore[union-attr]
+    if options.retry_delay is not None:
+        stored["retry_delay"] = options.retry_delay.total_seconds()
+    if options.priority:
+        stored["priority"] = options.priority
+    if options.ttl is not None:
+        stored["ttl"] = options.ttl.total_seconds()
+    if options.flow_control is not None:
+        stored["flow_control"] = options.flow_control.to_json()
+    return stored
 
 
 _PAST = {"cancel": "cancelled", "pause": "paused", "resume": "resumed"}

@@ -21,7 +21,7 @@ from django_workflow.core.ports import get_dispatcher
 from django_workflow.core.workflow import Workflow, registry
 from django_workflow.models import Run
 from django_workflow.runtime.failure import stored_options
-from django_workflow.store import flow
+from django_workflow.store import flow, flow_lines
 from django_workflow.store.flow import Slot, Taken, Wake
 from django_workflow.store.rows import Claim, RunRow
 
@@ -68,12 +68,12 @@ def flow_of(run: RunRow | Run, workflow: Workflow[Any, Any]) -> FlowControl | No
 
 def leave_line(run_ids: Sequence[str], step_key: str | None = None) -> None:
     """Take runs, or one step of theirs, out of every line, and let the next ones have what they held."""
-    after_commit(flow.leave(run_ids, step_key))
+    after_commit(flow_lines.leave(run_ids, step_key))
 
 
 def keys_of(run_id: str) -> set[str]:
     """Return the keys under which a run stands in line or holds slots."""
-    return flow.keys_of(run_id)
+    return flow_lines.keys_of(run_id)
 
 
 def after_commit(keys: Iterable[str]) -> None:
@@ -125,7 +125,7 @@ def _wake(woken: Sequence[Wake]) -> int:
 
 def look_after() -> int:
     """Give what nobody has given, and wake whom nobody has woken; return how many were woken."""
-    keys, woken = flow.neglected()
+    keys, woken = flow_lines.neglected()
     count = _wake(woken)
     for key in keys:
         count += _settle(key)
@@ -137,7 +137,7 @@ def look_after() -> int:
 
 def state_of(key: str) -> FlowState:
     """See `core.anywhere.FlowKeyHandle`."""
-    found = flow.state(key)
+    found = flow_lines.state(key)
     if found is None:
         return FlowState(
             key=key,
@@ -160,9 +160,9 @@ def steer(key: str, verb: str, *, actor: Any = None, why: str = "", **limits: An
                 checked_count(limits[name], name)
         if "period" in limits:
             limits["period"] = checked_period(limits["period"])
-        flow.change(key, limits=limits, pinned=True)
+        flow_lines.change(key, limits=limits, pinned=True)
     else:
-        flow.change(key, **_CHANGES[verb])
+        flow_lines.change(key, **_CHANGES[verb])
     logger.info(
         "Flow control %s: %s", key, verb, extra={"actor": str(actor or ""), "why": why, **limits}
     )

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from django.db import transaction
 
 from django_workflow.conf import settings
-from django_workflow.core.flow import FlowControl, FlowState
+from django_workflow.core.flow import FlowControl
 from django_workflow.models import FlowKey, FlowStart, FlowTicket
 from django_workflow.store.rows import DELIVERY, RUN, Claim, moment_of
 from django_workflow.store.sql import connection, dialect
@@ -59,15 +59,9 @@ class Wake(NamedTuple):
     at: datetime | None = None
 
 
-class NewTicket(NamedTuple):
-    """A run that waits to begin."""
+class KeyRow(NamedTuple):
+    """A key's row, locked."""
 
-    run_id: str
-    flow_key: str
-    priority: int
-
-
-class _Key(NamedTuple):
     flow_key: str
     parallelism: int | None
     rate: int | None
@@ -94,7 +88,7 @@ class _Load(NamedTuple):
     begun: int
     has_line: bool
 
-    def room(self, key: _Key) -> int:
+    def room(self, key: KeyRow) -> int:
         """Return how many more may be given a slot now."""
         room = MOST
         if key.parallelism is not None:
@@ -103,7 +97,7 @@ class _Load(NamedTuple):
             room = min(room, key.rate - self.begun - self.granted)
         return max(0, room)
 
-    def has_slot(self, key: _Key) -> bool:
+    def has_slot(self, key: KeyRow) -> bool:
         """Tell whether parallelism alone would let one more begin."""
         return key.parallelism is None or key.parallelism > self.holding + self.granted
 
@@ -118,11 +112,13 @@ class _Mine(NamedTuple):
     is_granted: int
 
 
-def _holds(now: str) -> str:
+def holds(now: str) -> str:
+    """Return the condition that a ticket t of a delivery d holds a slot."""
     return f"t.state = 'holding' AND d.token = t.token AND d.leased_by <> '' AND d.due_at > {now}"
 
 
-def _is_granted(now: str) -> str:
+def is_granted_now(now: str) -> str:
+    """Return the condition that a slot is kept for a ticket t of a delivery d."""
     # Kept for whoever only waits for a worker, however long; not for a delivery that has trouble, or never comes.
     return (
         f"t.state = 'granted' AND (t.expires_at > {now} OR (d.trouble = '' AND d.due_at IS NOT NULL "
@@ -130,11 +126,12 @@ def _is_granted(now: str) -> str:
     )
 
 
-def _period_ms(period: timedelta) -> int:
+def milliseconds(period: timedelta) -> int:
+    """Return a period as it is stored."""
     return period // timedelta(milliseconds=1)
 
 
-def _find(cursor: Any, flow_key: str) -> _Key | None:
+def find_key(cursor: Any, flow_key: str) -> KeyRow | None:
     """Lock a key's row, and return it."""
     lock = ""
     if connection().features.has_select_for_update:
@@ -144,30 +141,30 @@ def _find(cursor: Any, flow_key: str) -> _Key | None:
         cursor.execute(f"UPDATE {KEY} SET paused = paused WHERE flow_key = %s", (flow_key,))
     cursor.execute(f"SELECT {KEY_COLUMNS} FROM {KEY} WHERE flow_key = %s{lock}", (flow_key,))
     row = cursor.fetchone()
-    return None if row is None else _Key._make(row)
+    return None if row is None else KeyRow._make(row)
 
 
-def _found_or_made(
+def found_or_made(
     cursor: Any, flow_key: str, limits: tuple[int | None, int | None, int]
-) -> tuple[_Key, bool]:
+) -> tuple[KeyRow, bool]:
     """Lock a key's row, or insert it with these limits; return it, and whether it was new."""
     speak = dialect()
-    found = _find(cursor, flow_key)
+    found = find_key(cursor, flow_key)
     if found is not None:
         return found, False
     cursor.execute(
         f"{speak.ignore} {KEY} ({KEY_COLUMNS}) VALUES (%s, %s, %s, %s, %s, %s){speak.ignore_tail}",
         (flow_key, *limits, False, False),
     )
-    made = _find(cursor, flow_key)
+    made = find_key(cursor, flow_key)
     assert made is not None  # noqa: S101  a key is never deleted
     return made, True
 
 
-def _lock(cursor: Any, control: FlowControl) -> _Key:
+def _lock(cursor: Any, control: FlowControl) -> KeyRow:
     """Lock a key's row; the limits that the code names now hold from here on, unless they are pinned."""
-    limits = (control.parallelism, control.rate, _period_ms(control.period))
-    key, _ = _found_or_made(cursor, control.text_key, limits)
+    limits = (control.parallelism, control.rate, milliseconds(control.period))
+    key, _ = found_or_made(cursor, control.text_key, limits)
     if key.pinned or key[1:4] == limits:
         return key
     cursor.execute(
@@ -177,14 +174,15 @@ def _lock(cursor: Any, control: FlowControl) -> _Key:
     return key._replace(parallelism=limits[0], rate=limits[1], period_ms=limits[2])
 
 
-def _load(cursor: Any, key: _Key) -> _Load:
+def load_of(cursor: Any, key: KeyRow) -> _Load:
+    """Return how busy a key is."""
     speak = dialect()
     now, at = speak.now()
     since, since_at = speak.now(-key.period)
     counted = f"SELECT COUNT(*) FROM {TICKET} t JOIN {DELIVERY} d ON d.id = t.delivery_id WHERE t.flow_key = %s AND"
     begun = f"SELECT COUNT(*) FROM {START} WHERE flow_key = %s AND begun_at > {since}"
     cursor.execute(
-        f"SELECT {now}, ({counted} {_holds(now)}), ({counted} {_is_granted(now)}), "
+        f"SELECT {now}, ({counted} {holds(now)}), ({counted} {is_granted_now(now)}), "
         f"{'0' if key.rate is None else f'({begun})'}, "
         f"(SELECT 1 FROM {TICKET} w WHERE w.flow_key = %s AND w.state = 'waiting' LIMIT 1)",
         (
@@ -209,7 +207,7 @@ def take(claim: Claim, step_key: str, control: FlowControl, priority: int) -> Ta
     with transaction.atomic(using=settings().DATABASE), connection().cursor() as cursor:
         key = _lock(cursor, control)
         mine = _mine(cursor, claim, step_key, key)
-        load = _load(cursor, key)
+        load = load_of(cursor, key)
         if mine is not None and not key.paused and (mine.is_granted or _is_held(mine, claim)):
             was_granted = bool(mine.is_granted)
             slot = _hold(cursor, claim, step_key, key, load, mine.id)
@@ -236,12 +234,12 @@ def _is_held(mine: _Mine, claim: Claim) -> bool:
     )
 
 
-def _mine(cursor: Any, claim: Claim, step_key: str, key: _Key) -> _Mine | None:
+def _mine(cursor: Any, claim: Claim, step_key: str, key: KeyRow) -> _Mine | None:
     """Return the ticket of the step, or of its run before its first step; one of another key is taken away."""
     now, at = dialect().now()
     cursor.execute(
         f"SELECT t.id, t.step_key, t.flow_key, t.state, t.delivery_id, t.token, "
-        f"CASE WHEN {_is_granted(now)} THEN 1 ELSE 0 END FROM {TICKET} t LEFT JOIN {DELIVERY} d ON d.id = t.delivery_id "
+        f"CASE WHEN {is_granted_now(now)} THEN 1 ELSE 0 END FROM {TICKET} t LEFT JOIN {DELIVERY} d ON d.id = t.delivery_id "
         "WHERE t.run_id = %s AND t.step_key IN (%s, '') ORDER BY t.step_key DESC",
         (*at, *at, claim.run_id, step_key),
     )
@@ -258,7 +256,7 @@ def _insert(
     cursor: Any,
     claim: Claim,
     step_key: str,
-    key: _Key,
+    key: KeyRow,
     load: _Load,
     priority: int,
     state: str,
@@ -275,7 +273,7 @@ def _insert(
     return int(cursor.fetchone()[0] if returning else cursor.lastrowid)
 
 
-def _hold(cursor: Any, claim: Claim, step_key: str, key: _Key, load: _Load, ticket: int) -> Slot:
+def _hold(cursor: Any, claim: Claim, step_key: str, key: KeyRow, load: _Load, ticket: int) -> Slot:
     """Let the ticket hold a slot for this claim, and log that its body begins."""
     literal = dialect().literal
     cursor.execute(
@@ -298,7 +296,7 @@ def _line_up(
     cursor: Any,
     claim: Claim,
     step_key: str,
-    key: _Key,
+    key: KeyRow,
     load: _Load,
     priority: int,
     mine: _Mine | None,
@@ -321,7 +319,7 @@ def _line_up(
     return Taken(slot, opens_at, [w for w in woken if w.delivery_id != claim.delivery_id])
 
 
-def _settle(cursor: Any, key: _Key, load: _Load) -> tuple[set[int], list[Wake]]:
+def _settle(cursor: Any, key: KeyRow, load: _Load) -> tuple[set[int], list[Wake]]:
     """Give free slots to the first in line; return their tickets, and whom to wake, and when, after the commit."""
     granted: set[int] = set()
     woken: list[Wake] = []
@@ -353,7 +351,7 @@ def _settle(cursor: Any, key: _Key, load: _Load) -> tuple[set[int], list[Wake]]:
     return granted, woken
 
 
-def _opens_at(cursor: Any, key: _Key, load: _Load) -> datetime | None:
+def _opens_at(cursor: Any, key: KeyRow, load: _Load) -> datetime | None:
     """Return when the rate lets one more begin; None where that hangs on those who were granted a slot."""
     if key.rate is None or load.granted >= key.rate:
         return None
@@ -369,12 +367,12 @@ def _opens_at(cursor: Any, key: _Key, load: _Load) -> datetime | None:
 def release(slot: Slot) -> list[Wake]:
     """Return a slot and give it to the first in line; return whom to wake."""
     with transaction.atomic(using=settings().DATABASE), connection().cursor() as cursor:
-        key = _find(cursor, slot.key)
+        key = find_key(cursor, slot.key)
         cursor.execute(
             f"DELETE FROM {TICKET} WHERE id = %s AND token = %s AND state = 'holding'",
             (slot.ticket, slot.token),
         )
-        return [] if key is None else _settle(cursor, key, _load(cursor, key))[1]
+        return [] if key is None else _settle(cursor, key, load_of(cursor, key))[1]
 
 
 def follow(slot: Slot, claim: Claim) -> Slot:
@@ -390,10 +388,10 @@ def follow(slot: Slot, claim: Claim) -> Slot:
 def settle(flow_key: str) -> list[Wake] | None:
     """Give what is free of a key to the first in line; return whom to wake, or None where its limits are not known."""
     with transaction.atomic(using=settings().DATABASE), connection().cursor() as cursor:
-        key = _find(cursor, flow_key)
+        key = find_key(cursor, flow_key)
         if key is None or not key.is_known:
             return None
-        return _settle(cursor, key, _load(cursor, key))[1]
+        return _settle(cursor, key, load_of(cursor, key))[1]
 
 
 def first_in_line(flow_key: str) -> tuple[str, list[Wake]] | None:
@@ -412,7 +410,7 @@ def announce(control: FlowControl) -> list[Wake]:
     """Let limits hold that a trigger has named, and give what is free; return whom to wake."""
     with transaction.atomic(using=settings().DATABASE), connection().cursor() as cursor:
         key = _lock(cursor, control)
-        return _settle(cursor, key, _load(cursor, key))[1]
+        return _settle(cursor, key, load_of(cursor, key))[1]
 
 
 def wake(woken: Sequence[Wake]) -> int:
@@ -434,138 +432,3 @@ def wake(woken: Sequence[Wake]) -> int:
                 (*values, one.delivery_id, *values),
             )
     return at_once
-
-
-# Lines that are left.
-
-
-def leave(run_ids: Sequence[str], step_key: str | None = None) -> set[str]:
-    """Take away the tickets of runs, or of one step of theirs; return the keys under which somebody may be next."""
-    found = FlowTicket.objects.using(settings().DATABASE).filter(run_id__in=run_ids)
-    if step_key is not None:
-        found = found.filter(step_key=step_key)
-    keys = set(found.values_list("flow_key", flat=True))
-    if keys:
-        found.delete()
-    return keys
-
-
-def keys_of(run_id: str) -> set[str]:
-    """Return the keys of a run's tickets."""
-    found = FlowTicket.objects.using(settings().DATABASE).filter(run_id=run_id)
-    return set(found.values_list("flow_key", flat=True))
-
-
-def line_up_to_begin(turns: Sequence[tuple[int, NewTicket]], moment: datetime) -> None:
-    """Insert tickets of runs that wait to begin, given with their turns, in the caller's transaction."""
-    FlowTicket.objects.using(settings().DATABASE).bulk_create(
-        [
-            FlowTicket(
-                run_id=new.run_id,
-                flow_key=new.flow_key,
-                state=FlowTicket.State.WAITING,
-                priority=new.priority,
-                delivery_id=turn,
-                created_at=moment,
-            )
-            for turn, new in turns
-        ]
-    )
-
-
-# The sweep.
-
-
-def neglected() -> tuple[list[str], list[Wake]]:
-    """Return the keys that have something to give or to take back, and granted deliveries that nobody has woken."""
-    now, at = dialect().now()
-    with connection().cursor() as cursor:
-        cursor.execute(f"SELECT 1 FROM {TICKET} LIMIT 1")
-        if cursor.fetchone() is None:
-            return [], []
-        cursor.execute(
-            f"DELETE FROM {TICKET} WHERE state IN ('holding', 'granted') "
-            f"AND NOT EXISTS (SELECT 1 FROM {DELIVERY} d WHERE d.id = {TICKET}.delivery_id)"
-        )
-        _return_grants(cursor)
-        live = f"SELECT COUNT(*) FROM {TICKET} t JOIN {DELIVERY} d ON d.id = t.delivery_id WHERE t.flow_key = w.flow_key"
-        cursor.execute(
-            f"SELECT DISTINCT w.flow_key FROM {TICKET} w LEFT JOIN {KEY} k ON k.flow_key = w.flow_key "
-            f"WHERE w.state = 'waiting' AND (k.flow_key IS NULL OR (k.parallelism IS NULL AND k.rate IS NULL) "
-            f"OR k.paused = %s AND (k.parallelism IS NULL "
-            f"OR k.parallelism > ({live} AND (({_holds(now)}) OR ({_is_granted(now)}))))) LIMIT %s",
-            (False, *at, *at, *at, MOST),
-        )
-        keys = [row[0] for row in cursor.fetchall()]
-        cursor.execute(
-            f"SELECT d.id FROM {TICKET} t JOIN {DELIVERY} d ON d.id = t.delivery_id WHERE t.state = 'granted' "
-            "AND d.leased_by = '' AND d.due_at IS NULL LIMIT %s",
-            (MOST,),
-        )
-        return keys, [Wake(row[0]) for row in cursor.fetchall()]
-
-
-def _return_grants(cursor: Any) -> None:
-    """Put those who were given a slot and do not come at the end of the line."""
-    now, at = dialect().now()
-    cursor.execute(
-        f"SELECT t.id, t.flow_key FROM {TICKET} t JOIN {DELIVERY} d ON d.id = t.delivery_id "
-        f"WHERE t.state = 'granted' AND t.expires_at <= {now} AND NOT ({_is_granted(now)}) LIMIT %s",
-        (*at, *at, *at, MOST),
-    )
-    for ticket, flow_key in cursor.fetchall():
-        with transaction.atomic(using=settings().DATABASE):
-            _find(cursor, flow_key)
-            row = FlowTicket.objects.using(settings().DATABASE).filter(pk=ticket).first()
-            if row is None or row.state != FlowTicket.State.GRANTED:
-                continue
-            row.delete()
-            row.pk, row.state, row.expires_at = None, FlowTicket.State.WAITING, None
-            row.save(using=settings().DATABASE, force_insert=True)
-
-
-# What operators do.
-
-
-def state(flow_key: str) -> FlowState | None:
-    """Return a key as it is; None where nobody has used it."""
-    key = FlowKey.objects.using(settings().DATABASE).filter(pk=flow_key).first()
-    if key is None:
-        return None
-    line = FlowTicket.objects.using(settings().DATABASE).filter(flow_key=flow_key).waiting()
-    now = _Key(flow_key, key.parallelism, key.rate, key.period_ms, key.paused, key.pinned)
-    with connection().cursor() as cursor:
-        load = _load(cursor, now)
-    return FlowState(
-        key=flow_key,
-        parallelism=key.parallelism,
-        rate=key.rate,
-        period=now.period,
-        is_paused=bool(key.paused),
-        is_pinned=bool(key.pinned),
-        waiting=line.count(),
-        holding=load.holding + load.granted,
-    )
-
-
-def change(
-    flow_key: str, *, forget_starts: bool = False, limits: Any = None, **flags: bool
-) -> None:
-    """Change a key under its lock; a pause takes back what was given and has not begun."""
-    with transaction.atomic(using=settings().DATABASE), connection().cursor() as cursor:
-        _found_or_made(cursor, flow_key, (None, None, 1000))
-        changes: dict[str, Any] = dict(flags)
-        for name, value in (limits or {}).items():
-            if name == "period":
-                changes["period_ms"] = _period_ms(value)
-            else:
-                changes[name] = value
-        if changes:
-            FlowKey.objects.using(settings().DATABASE).filter(pk=flow_key).update(**changes)
-        if flags.get("paused"):
-            cursor.execute(
-                f"UPDATE {TICKET} SET state = 'waiting', expires_at = NULL WHERE flow_key = %s AND state = 'granted'",
-                (flow_key,),
-            )
-        if forget_starts:
-            cursor.execute(f"DELETE FROM {START} WHERE flow_key = %s", (flow_key,))

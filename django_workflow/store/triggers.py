@@ -11,9 +11,9 @@ from django.db import transaction
 from django_workflow.conf import settings
 from django_workflow.core.types import RunStatus
 from django_workflow.models import Delivery, Run, RunLabel
-from django_workflow.store import flow
+from django_workflow.store import flow_lines
 from django_workflow.store.claims import now as database_now
-from django_workflow.store.flow import NewTicket
+from django_workflow.store.flow_lines import NewTicket
 from django_workflow.store.rows import DELIVERY, RUN
 from django_workflow.store.sql import connection, dialect
 
@@ -143,7 +143,7 @@ def _line_up(runs: Sequence[NewRun], moment: datetime) -> None:
         .values_list("run_id", "pk")
     )
     order = dict.fromkeys(run.id for run in runs)
-    flow.line_up_to_begin([(turns[run_id], fresh[run_id]) for run_id in order], moment)
+    flow_lines.line_up_to_begin([(turns[run_id], fresh[run_id]) for run_id in order], moment)
 
 
 def _insert_turns(turns: Sequence[tuple[str, datetime | None]]) -> None:

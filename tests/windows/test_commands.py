@@ -316,7 +316,7 @@ def test_runs_takes_the_same_queries_for_any_number(
 ) -> None:
     doubler.trigger_many([{"n": 2}] * count, label="x")
 
-    with django_assert_num_queries(4):
+    with django_assert_num_queries(5):
         call("workflow_runs", "--json")
 
 

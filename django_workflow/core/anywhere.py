@@ -1,11 +1,14 @@
-"""What can be asked for anywhere: a run by its id, the end of many, an event."""
+"""What can be asked for anywhere: a run by its id, the end of many, an event, the limits of a flow control key."""
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 from django_workflow.core.arguments import notify_fields
 from django_workflow.core.events import EventWaiter, check_event_id
+from django_workflow.core.exceptions import InvalidOptionError
+from django_workflow.core.flow import FlowState, checked_key
 from django_workflow.core.ports import get_runtime
 
 
@@ -133,3 +136,126 @@ async def adecide_approval(approval: Any, **options: Any) -> Any:
 async def anotify(event_id: str, event_data: Any = None, **options: Any) -> Any:
     """See `notify()`."""
     return await get_runtime().in_thread(notify, event_id, event_data, **options)
+
+
+def flow_control(key: str) -> FlowKeyHandle:
+    """Return the handle to a flow control key, whether or not anything has used it.
+
+    Raises:
+        InvalidOptionError: ``key`` cannot be a key.
+    """
+    return FlowKeyHandle(checked_key(key, "flow control"))
+
+
+class FlowKeyHandle:
+    """What can be asked and done with the limits of one key, while runs are alive."""
+
+    def __init__(self, key: str) -> None:
+        self.key = key
+
+    def __repr__(self) -> str:
+        return f"<FlowKeyHandle {self.key}>"
+
+    def state(self) -> FlowState:
+        """Return limits, waiting and holding, as they are at this moment."""
+        return get_runtime().flow_state(self.key)  # type: ignore[no-any-return]
+
+    async def astate(self) -> FlowState:
+        """See `state()`."""
+        return await get_runtime().in_thread(self.state)  # type: ignore[no-any-return]
+
+    @property
+    def waiting(self) -> int:
+        """How many stand in line."""
+        return self.state().waiting
+
+    @property
+    def holding(self) -> int:
+        """How many hold a slot, or were given one and are about to begin."""
+        return self.state().holding
+
+    @property
+    def parallelism(self) -> int | None:
+        """How many bodies run at once; None without a limit."""
+        return self.state().parallelism
+
+    @property
+    def rate(self) -> int | None:
+        """How many bodies begin in a period; None without a limit."""
+        return self.state().rate
+
+    @property
+    def period(self) -> timedelta:
+        """The period of the rate."""
+        return self.state().period
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether nothing begins under this key."""
+        return self.state().is_paused
+
+    @property
+    def is_pinned(self) -> bool:
+        """Whether the limits in the code are overridden."""
+        return self.state().is_pinned
+
+    def set(self, *, actor: Any = None, why: str = "", **limits: Any) -> FlowKeyHandle:
+        """Change ``parallelism``, ``rate`` or ``period``, and pin the limits; None takes a limit away.
+
+        Raises:
+            InvalidOptionError: a limit is unknown or cannot work.
+        """
+        unknown = sorted(set(limits) - {"parallelism", "rate", "period"})
+        if unknown or not limits:
+            raise InvalidOptionError(
+                f"set() takes parallelism, rate and period, not {unknown[0] if unknown else 'nothing'!r}."
+            )
+        return self._steer("set", actor=actor, why=why, **limits)
+
+    def pause(self, *, actor: Any = None, why: str = "") -> FlowKeyHandle:
+        """Let nothing begin under this key until `resume()`; what runs goes on."""
+        return self._steer("pause", actor=actor, why=why)
+
+    def resume(self, *, actor: Any = None, why: str = "") -> FlowKeyHandle:
+        """Let the line move on."""
+        return self._steer("resume", actor=actor, why=why)
+
+    def pin(self, *, actor: Any = None, why: str = "") -> FlowKeyHandle:
+        """Keep the limits as they are, whatever the code says."""
+        return self._steer("pin", actor=actor, why=why)
+
+    def unpin(self, *, actor: Any = None, why: str = "") -> FlowKeyHandle:
+        """Let the limits in the code hold again, from the next time that it names them."""
+        return self._steer("unpin", actor=actor, why=why)
+
+    def reset(self, *, actor: Any = None, why: str = "") -> FlowKeyHandle:
+        """Forget what has begun in the period, resume and unpin. Who stands in line stays there."""
+        return self._steer("reset", actor=actor, why=why)
+
+    def _steer(self, verb: str, **options: Any) -> FlowKeyHandle:
+        get_runtime().steer_flow(self.key, verb, **options)
+        return self
+
+    async def aset(self, **options: Any) -> FlowKeyHandle:
+        """See `set()`."""
+        return await get_runtime().in_thread(self.set, **options)  # type: ignore[no-any-return]
+
+    async def apause(self, **options: Any) -> FlowKeyHandle:
+        """See `pause()`."""
+        return await get_runtime().in_thread(self.pause, **options)  # type: ignore[no-any-return]
+
+    async def aresume(self, **options: Any) -> FlowKeyHandle:
+        """See `resume()`."""
+        return await get_runtime().in_thread(self.resume, **options)  # type: ignore[no-any-return]
+
+    async def apin(self, **options: Any) -> FlowKeyHandle:
+        """See `pin()`."""
+        return await get_runtime().in_thread(self.pin, **options)  # type: ignore[no-any-return]
+
+    async def aunpin(self, **options: Any) -> FlowKeyHandle:
+        """See `unpin()`."""
+        return await get_runtime().in_thread(self.unpin, **options)  # type: ignore[no-any-return]
+
+    async def areset(self, **options: Any) -> FlowKeyHandle:
+        """See `reset()`."""
+        return await get_runtime().in_thread(self.reset, **options)  # type: ignore[no-any-return]

@@ -44,7 +44,8 @@ class WorkflowContext(BaseContext[PayloadT]):
     """The context of a sync workflow. A verb returns the recorded value, or leaves the function there."""
 
     def using(self, **options: Any) -> WorkflowContext[PayloadT]:
-        """Return the same context with ``retries``, ``retry_delay``, ``retry_on``, ``timeout`` or ``overlap`` for its steps.
+        """Return the same context with other options for its steps: ``retries``, ``retry_delay``, ``retry_on``, ``timeout``,
+        ``overlap``, ``flow_control``.
 
         Raises:
             InvalidOptionError: an option is unknown or cannot work.

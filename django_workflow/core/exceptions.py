@@ -11,6 +11,7 @@ WorkflowError
 ├── RunStateError              a verb that the run's state does not allow; .run_id, .state
 ├── RunFailedError             .failure, .run_id
 ├── RunTimeoutError            the run's own timeout was over before it ended
+├── RunExpiredError            the run had not begun when its ttl was over
 ├── StepError                  a step gave up; .step, .attempts, .failure
 │   ├── ChildRunError          .run_id
 │   ├── CallError              no answer at all
@@ -137,6 +138,10 @@ class RunFailedError(WorkflowError):
 
 class RunTimeoutError(WorkflowError):
     """Names, in a run's failure, the timeout of the run itself; never raised in a workflow."""
+
+
+class RunExpiredError(WorkflowError):
+    """Names, in a cancelled run's failure, the ttl that was over before the run began; never raised."""
 
 
 def _failed_run_text(failure: Failure, run_id: str | None) -> str:

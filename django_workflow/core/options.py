@@ -12,6 +12,14 @@ from django_workflow.core.crons import Cron
 from django_workflow.core.durations import parse_duration, parse_moment
 from django_workflow.core.exceptions import InvalidOptionError
 from django_workflow.core.expressions import DelayExpression
+from django_workflow.core.flow import (
+    Debounce,
+    FlowControl,
+    Singleton,
+    Throttle,
+    checked_flow,
+    checked_priority,
+)
 from django_workflow.core.redaction import checked_paths
 from django_workflow.core.retry import RetryPolicy, parse_retry_delay
 from django_workflow.core.steps import NO_OPTIONS, StepOptions
@@ -37,6 +45,11 @@ class TriggerOptions:
     redact: tuple[str, ...] = ()
     about: Any = None
     by: Actor = NOBODY
+    flow_control: FlowControl | None = None
+    priority: int = 0
+    debounce: Debounce | None = None
+    throttle: Throttle | None = None
+    ttl: timedelta | None = None
 
     @classmethod
     def checked(cls, **given: Any) -> TriggerOptions:
@@ -69,7 +82,31 @@ class TriggerOptions:
         given["headers"] = _headers(given.get("headers"))
         given["redact"] = checked_paths(given.get("redact"))
         given["by"] = Actor.of(given.get("by"))
+        _check_limits(given)
         return cls(labels=_labels(label), **given)
+
+
+def _check_limits(given: dict[str, Any]) -> None:
+    checked_flow(given.get("flow_control"), where="a trigger")
+    checked_priority(given.get("priority", 0))
+    for name, wanted in (("debounce", Debounce), ("throttle", Throttle)):
+        value = given.get(name)
+        if value is not None and not isinstance(value, wanted):
+            raise InvalidOptionError(f"{name} is a {wanted.__name__}, not {value!r}.")
+    if given.get("debounce") is not None:
+        for other in ("throttle", "delay", "not_before", "workflow_run_id"):
+            if given.get(other):
+                raise InvalidOptionError(
+                    f"debounce decides when its run begins, and which it is: it does not go together with {other}."
+                )
+    if given.get("ttl") is not None:
+        given["ttl"] = parse_duration(given["ttl"])
+        if not given["ttl"]:
+            raise InvalidOptionError("ttl must be longer than zero.")
+        if given.get("delay", timedelta(0)) >= given["ttl"]:
+            raise InvalidOptionError(
+                f"ttl is over before the run may begin: it is {given['ttl']}, and delay {given['delay']}."
+            )
 
 
 def _check_run_id(run_id: Any) -> None:
@@ -122,6 +159,8 @@ class WorkflowOptions:
     payload_parser: Callable[[Any], Any] | None = None
     schedule: Cron | None = None
     redact: tuple[str, ...] = ()
+    flow_control: FlowControl | None = None
+    singleton: Singleton | None = None
 
     def __post_init__(self) -> None:
         if self.name is not None:
@@ -131,6 +170,9 @@ class WorkflowOptions:
             raise InvalidOptionError(
                 f'transport must be "inline" or "http", not {self.transport!r}.'
             )
+        checked_flow(self.flow_control, where="a workflow", takes_function=True)
+        if self.singleton is not None and not isinstance(self.singleton, Singleton):
+            raise InvalidOptionError(f"singleton is a Singleton, not {self.singleton!r}.")
         count = self.steps_per_pass
         if count is not None and (
             isinstance(count, bool) or not isinstance(count, int) or count < 1

@@ -19,6 +19,7 @@ from django_workflow.core.durations import parse_duration
 from django_workflow.core.events import Wanted
 from django_workflow.core.exceptions import InvalidOptionError
 from django_workflow.core.expressions import DelayExpression
+from django_workflow.core.flow import FlowControl, checked_flow
 from django_workflow.core.retry import RetryOn, RetryPolicy, checked_retry_on, parse_retry_delay
 from django_workflow.core.types import JSONValue, StepKind
 from django_workflow.core.webhooks import WebhookOptions
@@ -38,6 +39,7 @@ class StepOptions:
     timeout: timedelta | None = None
     overlap: bool = False
     retry_on: RetryOn | None = None
+    flow_control: FlowControl | None = None
 
     @classmethod
     def checked(cls, **options: Any) -> StepOptions:
@@ -51,12 +53,15 @@ class StepOptions:
     def using(self, **changes: Any) -> StepOptions:
         """Return a copy with these changes, checked."""
         unknown = sorted(
-            set(changes) - {"retries", "retry_delay", "timeout", "overlap", "retry_on"}
+            set(changes)
+            - {"retries", "retry_delay", "retry_on", "timeout", "overlap", "flow_control"}
         )
         if unknown:
             raise InvalidOptionError(
-                f"{unknown[0]!r} is not an option of a step. Known are retries, retry_delay, retry_on, timeout and overlap."
+                f"{unknown[0]!r} is not an option of a step. Known are retries, retry_delay, retry_on, timeout, overlap and "
+                "flow_control."
             )
+        checked_flow(changes.get("flow_control"), where="a step")
         if changes.get("retries") is not None:
             RetryPolicy.of(changes["retries"], RetryPolicy())
         readers: dict[str, Callable[[Any], Any]] = {
@@ -86,6 +91,7 @@ class StepOptions:
             timeout=base.timeout if self.timeout is None else self.timeout,
             overlap=self.overlap or base.overlap,
             retry_on=base.retry_on if self.retry_on is None else self.retry_on,
+            flow_control=self.flow_control or base.flow_control,
         )
 
     def _sets_delay(self) -> bool:

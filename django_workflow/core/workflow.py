@@ -18,6 +18,7 @@ from django_workflow.core.context_async import AsyncWorkflowContext
 from django_workflow.core.context_sync import WorkflowContext
 from django_workflow.core.crons import Cron
 from django_workflow.core.exceptions import InvalidOptionError, WorkflowNotFoundError
+from django_workflow.core.flow import FlowControl, Singleton
 from django_workflow.core.options import (
     TriggerOptions,
     WorkflowOptions,
@@ -103,8 +104,9 @@ class Workflow(Generic[PayloadT, ResultT]):
 
         Options: ``workflow_run_id``, ``label`` (one or several), ``headers``, ``delay``, ``not_before``, ``retries``,
         ``retry_delay``, ``timeout``, ``version``, ``detached``, ``redact`` (paths that no window shows), ``about`` (any
-        model instance), ``by`` (a user or a name). Rolled back, nothing has happened; committed, it will run. A used id
-        with the same workflow and payload returns the existing run, with ``created`` False.
+        model instance), ``by`` (a user or a name), ``flow_control``, ``priority``, ``debounce``, ``throttle``, ``ttl``.
+        Rolled back, nothing has happened; committed, it will run. A used id with the same workflow and payload returns
+        the existing run, with ``created`` False.
 
         Raises:
             InvalidOptionError: an option cannot work, or the transaction is open on another alias.
@@ -271,6 +273,8 @@ def workflow(
     schedule: str | Cron | None = None,
     timezone: Any = None,
     redact: Iterable[str] = (),
+    flow_control: FlowControl | None = None,
+    singleton: Singleton | None = None,
 ) -> _Decorator: ...
 def workflow(function: Any = None, /, **options: Any) -> Any:
     """Make a function a workflow: ``@workflow`` or ``@workflow(retries=5, …)``.

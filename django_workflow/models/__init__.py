@@ -13,6 +13,13 @@ from django_workflow.models.approvals import Approval, ApprovalAssignee, Approva
 from django_workflow.models.calls import Call
 from django_workflow.models.deliveries import Delivery, DeliveryQuerySet, Sweep
 from django_workflow.models.events import Event, EventQuerySet, Waiter, WaiterQuerySet
+from django_workflow.models.flow import (
+    FlowKey,
+    FlowStart,
+    FlowTicket,
+    FlowTicketQuerySet,
+    TriggerKey,
+)
 from django_workflow.models.history import Generation, PastStep, RunLog
 from django_workflow.models.maps import MapItem
 from django_workflow.models.runs import Run, RunLabel, RunQuerySet
@@ -31,6 +38,10 @@ __all__ = [
     "DeliveryQuerySet",
     "Event",
     "EventQuerySet",
+    "FlowKey",
+    "FlowStart",
+    "FlowTicket",
+    "FlowTicketQuerySet",
     "Generation",
     "MapItem",
     "PastStep",
@@ -44,6 +55,7 @@ __all__ = [
     "Step",
     "StepFields",
     "Sweep",
+    "TriggerKey",
     "Waiter",
     "WaiterQuerySet",
     "Webhook",

@@ -90,11 +90,13 @@ class RunQuerySet(models.QuerySet["Run"]):
         steps = self.model._meta.get_field("steps").related_model
         open_steps = steps._base_manager.filter(status__in=types.OPEN_STEP).order_by("id")
         children = self.model.objects.told_of().order_by("created_at", "id")
+        tickets: Any = self.model._meta.get_field("flow_tickets").related_model
         return self.prefetch_related(
             "deliveries",
             "labels_of_run",
             Prefetch("steps", open_steps),
             Prefetch("children", children),
+            Prefetch("flow_tickets", tickets.objects.placed()),
         )
 
     def told_of(self) -> Self:
@@ -127,9 +129,23 @@ class RunQuerySet(models.QuerySet["Run"]):
     def stuck(self) -> Self:
         """Unfinished runs that nothing will ever wake: the promise says there are none.
 
-        Asked independently of how rows are written: no due or leased delivery, whatever the reason, and no child that
-        will tell them of its end.
+        Asked independently of how rows are written: no due or leased delivery, whatever the reason, no child that will
+        tell them of its end, and no place in a line that moves on. A line moves on while somebody under its key holds a
+        slot or was given one (what has died with its slot the sweep finds) or has a time at which it asks again; it
+        rests rightly while its key is paused.
         """
+        tickets = self.model._meta.get_field("flow_tickets").related_model._base_manager
+        keys = self.model._meta.apps.get_model("django_workflow", "FlowKey").objects
+        deliveries = self.model._meta.get_field("deliveries").related_model._base_manager
+        scheduled = deliveries.filter(pk=OuterRef("delivery_id"), due_at__isnull=False)
+        moving = tickets.filter(
+            Q(state__in=["holding", "granted"]) | Exists(scheduled), flow_key=OuterRef("flow_key")
+        )
+        paused = keys.filter(pk=OuterRef("flow_key"), paused=True)
+        own = deliveries.filter(pk=OuterRef("delivery_id"), run_id=OuterRef("run_id"))
+        in_line = tickets.filter(
+            Exists(own), Exists(moving) | Exists(paused), run_id=OuterRef("pk"), state="waiting"
+        )
         runs = self.model.objects
         of_this = runs.filter(parent=OuterRef("pk"), parent_waits=True)
         will_tell = ~Q(status__in=[*types.FINISHED, types.RunStatus.FAILED]) | Q(
@@ -140,6 +156,7 @@ class RunQuerySet(models.QuerySet["Run"]):
         return (
             self.unfinished()
             .exclude(deliveries__due_at__isnull=False)
+            .exclude(Exists(in_line))
             .exclude(Exists(to_come.awaited()))
             .exclude(Q(status=types.RunStatus.CANCELLING) & Exists(to_come))
         )
@@ -405,6 +422,14 @@ class Run(RunHandle, models.Model):
             return [step for step in self.steps.all() if step.is_open]
         return list(self.steps.filter(status__in=types.OPEN_STEP).order_by("id"))
 
+    def ticket_of(self, step_key: str) -> Any:
+        """Return the ticket with which a step, or the run before its first one (""), stands in a line; or None."""
+        if "flow_tickets" in getattr(self, "_prefetched_objects_cache", {}):
+            found = [t for t in self.flow_tickets.all() if t.step_key == step_key]
+        else:
+            found = list(self.flow_tickets.placed().filter(step_key=step_key))
+        return next((ticket for ticket in found if ticket.state != "holding"), None)
+
     @property
     def reason(self) -> str:
         """Why the run is not going on at this moment, in plain words; empty when it is."""
@@ -416,6 +441,9 @@ class Run(RunHandle, models.Model):
         if trouble:
             return trouble
         if self.status == types.RunStatus.PENDING:
+            ticket = self.ticket_of("")
+            if ticket is not None:
+                return str(ticket.reason)
             due_at = next(
                 (d.due_at for d in self.deliveries.all() if d.due_at and not d.leased_by), None
             )

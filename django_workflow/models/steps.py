@@ -94,6 +94,10 @@ class StepFields(models.Model):
     @property
     def reason(self) -> str:
         """What the step waits for, in plain words."""
+        if self.status in {types.StepStatus.PENDING, types.StepStatus.RETRYING}:
+            ticket = self.run.ticket_of(self.key)
+            if ticket is not None:
+                return f'"{self.name}" {ticket.reason}'
         until = f" until {self.wake_at:%Y-%m-%d %H:%M:%S} UTC" if self.wake_at else ""
         failure = self.failure
         if self.status == types.StepStatus.RETRYING and failure is not None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import Enum
 from functools import partial
 from typing import Any
@@ -54,7 +54,9 @@ from django_workflow.runtime.failure import (
     DEATHS_ALLOWED,
     run_options,
     stored_options,
+    text_of,
 )
+from django_workflow.runtime.flow_control import flow_of, leave_line
 from django_workflow.runtime.handlers import elapse, opened
 from django_workflow.runtime.invoking import (
     RefusedStepError,
@@ -187,13 +189,13 @@ class _Entry:
         self.slice = slice_of(claim.step_key)
         self.target = claim.step_key if self.slice is None else self.slice[0]
         self.prefix = f"failure.{claim.run.handler_round}/" if in_handler else ""
-        self.options = run_options(claim.run, workflow)
+        self.options = run_options(claim.run, workflow, flow_of(claim.run, workflow))
         self.ending = Ending(claim, workflow, self.options, in_handler=in_handler)
 
     def go(self) -> End:
         """Pass until the claim has ended, or there is more to do than is allowed."""
         try:
-            if self._has_died() or self._is_overdue():
+            if self._is_expired() or self._has_died() or self._is_overdue():
                 return End.OVER
             self.journal = journals.take(self.claim, self.target)
             loaded = self.journal.watermark
@@ -211,6 +213,9 @@ class _Entry:
         except DatabaseError as error:
             raise no_answer(error) from error
         self._warn_of_growth(size)
+        if self.options.flow_control is not None and self.claim.is_turn and not loaded:
+            # It began without a body: what was kept for its first one is for others.
+            leave_line([self.claim.run_id], "")
         if not self.performer.fenced:
             # Others may have recorded between what was loaded and what this entry added: those are asked for again.
             known = max(loaded, self.claim.wakes) if self.claim.is_turn else loaded
@@ -253,6 +258,25 @@ class _Entry:
             deaths=deaths,
         )
         self.ending.block(error)
+        return True
+
+    def _is_expired(self) -> bool:
+        """Cancel the run if it begins later than its trigger allowed."""
+        seconds = stored_options(self.claim.run.options_text).get("ttl")
+        if seconds is None:
+            return False
+        run = self.claim.run
+        limit = run.created_at + timedelta(seconds=seconds)
+        if (run.started_at or self.claim.now) < limit:
+            return False
+        failure = Failure(
+            message=f"The run had not begun by {limit:%Y-%m-%d %H:%M:%S} UTC, when its ttl was over.",
+            error_class="django_workflow.core.exceptions.RunExpiredError",
+            traceback="",
+            step=None,
+            attempts=0,
+        )
+        runs.cancel_from_inside(self.claim, text_of(failure))
         return True
 
     def _is_overdue(self) -> bool:
@@ -369,6 +393,10 @@ class _Entry:
         record = self.journal.records.get(self.target)
         if record is not None and record.sequence is not None:
             return End.OVER
+        if self.claim.step_key in self.performer.in_line:
+            due_at = self.performer.in_line[self.claim.step_key]
+            claims.give_back(self.claim, due_at=due_at, keep_deaths=True)
+            return End.OVER
         if (
             record is not None
             and record.status == StepStatus.RETRYING
@@ -399,7 +427,7 @@ class _Entry:
         bodies = [(step, record) for step, record in outcome.steps if step.has_body]
         if len(outcome.steps) == 1 and bodies:
             step, record = bodies[0]
-            if not performer.may_execute(record):
+            if step.key in performer.in_line or not performer.may_execute(record):
                 return self._wait(outcome, [])
             return self._execute_alone(step)
         return self._wait(
@@ -478,6 +506,7 @@ class _Entry:
                 calls=calls,
                 due_at=self._deadline(),
                 markers=[marker_row(m) for m in self.markers],
+                in_line=list(self.performer.in_line),
             )
 
     def _outgrows(self, new: int) -> bool:
@@ -500,4 +529,7 @@ class _Entry:
             )
 
     def _deadline(self) -> datetime | None:
-        return None if self.in_handler else self.claim.run.deadline
+        moments = [*self.performer.in_line.values()]
+        if not self.in_handler:
+            moments.append(self.claim.run.deadline)
+        return min((moment for moment in moments if moment is not None), default=None)

@@ -11,6 +11,7 @@ from typing import Any
 from django_workflow.conf import settings
 from django_workflow.core.codec import codec
 from django_workflow.core.exceptions import StepError
+from django_workflow.core.flow import FlowControl
 from django_workflow.core.retry import (
     RetryPolicy,
     is_retryable,
@@ -38,7 +39,9 @@ def stored_options(text: str) -> dict[str, Any]:
     return options
 
 
-def run_options(run: RunRow, workflow: Workflow[Any, Any]) -> StepOptions:
+def run_options(
+    run: RunRow, workflow: Workflow[Any, Any], flow_control: FlowControl | None
+) -> StepOptions:
     """Return the options that hold for the run's steps: the trigger's over the workflow's."""
     stored = stored_options(run.options_text)
     retries = stored.get("retries")
@@ -46,6 +49,7 @@ def run_options(run: RunRow, workflow: Workflow[Any, Any]) -> StepOptions:
     given = StepOptions(
         retries=RetryPolicy.from_json(retries) if isinstance(retries, dict) else retries,
         retry_delay=None if delay is None else parse_retry_delay(delay),
+        flow_control=flow_control,
     )
     return given.over(workflow.options.steps)
 

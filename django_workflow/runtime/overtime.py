@@ -15,15 +15,19 @@ from threading import Lock
 from typing import Any
 
 from django.db import Error as DatabaseError
+from django.db import transaction
 
+from django_workflow.conf import settings
 from django_workflow.core.exceptions import DeliveryFencedError
 from django_workflow.core.types import Failure, StepStatus
 from django_workflow.models import Attempt
 from django_workflow.runtime.announcing import step_ended
 from django_workflow.runtime.failure import retry_in, text_of, timeout_failure
+from django_workflow.runtime.flow_control import give_slot_back
 from django_workflow.runtime.leases import Held, keeper
 from django_workflow.runtime.step_rows import record_of
 from django_workflow.store import claims, records
+from django_workflow.store.flow import follow
 from django_workflow.store.records import AttemptRow
 from django_workflow.store.rows import Claim, StepRow
 
@@ -81,7 +85,7 @@ class Overtime:
 
     def _fail(self, claim: Claim) -> None:
         call = self._call
-        if not claims.take_over(claim):
+        if not self._take_over(claim):
             self._claim = None
             return
         failure = timeout_failure(call.step.name, call.timeout.total_seconds(), call.attempt)
@@ -110,10 +114,23 @@ class Overtime:
             if claim.is_turn:
                 claims.give_back(claim, due_in=self._delay or timedelta(0))
             self._claim = None
+            if self._performer.slot is not None:
+                give_slot_back(self._performer.slot)
             return
         if self._held is not None:
             self._held.claim = claim
             self._held.renewed = 0.0
+
+    def _take_over(self, claim: Claim) -> bool:
+        slot = self._performer.slot
+        if slot is None:
+            return claims.take_over(claim)
+        with transaction.atomic(using=settings().DATABASE):
+            done = claims.take_over(claim)
+            if done:
+                # The body goes on, so it keeps its slot.
+                self._performer.slot = follow(slot, claim)
+        return done
 
     def settle(self, text: str | None, error: BaseException | None) -> None:
         """Set the late outcome of the body aside, and let the next attempt begin after its delay."""

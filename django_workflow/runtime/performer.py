@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from time import monotonic
 from typing import Any
@@ -20,6 +20,7 @@ from django_workflow.conf import settings
 from django_workflow.core.codec import codec
 from django_workflow.core.context import CurrentStep, Triggers
 from django_workflow.core.exceptions import DeliveryFencedError
+from django_workflow.core.flow import FlowControl
 from django_workflow.core.journal import Journal, Record
 from django_workflow.core.steps import (
     AtomicStep,
@@ -39,11 +40,13 @@ from django_workflow.runtime.bodies import (
     idempotency_key,
 )
 from django_workflow.runtime.failure import retry_in, text_of, timeout_failure
+from django_workflow.runtime.flow_control import give_slot_back, take_slot
 from django_workflow.runtime.handlers import HANDLERS
 from django_workflow.runtime.overtime import Overtime
 from django_workflow.runtime.step_rows import marker_row, record_of
 from django_workflow.runtime.telling import Telling
 from django_workflow.store import claims, records
+from django_workflow.store.flow import Slot
 from django_workflow.store.records import AttemptRow
 from django_workflow.store.rows import Claim, StepRow
 from django_workflow.store.sql import connection
@@ -102,6 +105,10 @@ class Performer:
         #: What was performed has ended the claim.
         self.ended = False
         self.broken: Exception | None = None
+        #: What the body that runs now holds of its flow control.
+        self.slot: Slot | None = None
+        #: Steps that stand in line for a slot; with the moment at which they ask again by themselves, if any.
+        self.in_line: dict[str, datetime | None] = {}
 
     @property
     def now(self) -> Any:
@@ -112,7 +119,7 @@ class Performer:
         self, step: Step, record: Record | None, markers: tuple[PatchStep, ...]
     ) -> Record | None:
         """See `core.replay.Host.execute()`."""
-        if self.fenced or self.broken is not None or self.exhausted:
+        if self.fenced or self.broken is not None or self.exhausted or step.key in self.in_line:
             return None
         carry_out = HANDLERS[step.kind].perform
         if carry_out is None or (step.has_body and not self._may_begin(record)):
@@ -137,8 +144,37 @@ class Performer:
         self, step: RunStep, record: Record | None, markers: tuple[PatchStep, ...]
     ) -> Record | None:
         """Call the body of a step and record what became of it."""
-        attempt = (record.attempts if record is not None else 0) + 1
         options = step.options.over(self.options)
+        if options.flow_control is None:
+            return self._perform(step, record, markers, options)
+        if not self._takes_slot(step, options.flow_control):
+            return None
+        done = self._perform(step, record, markers, options)
+        # No `finally`: who dies on the way leaves its slot to its lease.
+        if self.slot is not None:
+            give_slot_back(self.slot)
+            self.slot = None
+        return done
+
+    def _takes_slot(self, step: RunStep, control: FlowControl) -> bool:
+        try:
+            taken = take_slot(self.claim, step.key, control)
+        except DatabaseError as error:
+            self.broken = error
+            return False
+        self.slot = taken.slot
+        if taken.slot is None:
+            self.in_line[step.key] = taken.opens_at
+        return taken.slot is not None
+
+    def _perform(
+        self,
+        step: RunStep,
+        record: Record | None,
+        markers: tuple[PatchStep, ...],
+        options: StepOptions,
+    ) -> Record | None:
+        attempt = (record.attempts if record is not None else 0) + 1
         atomic = isinstance(step, AtomicStep)
         timeout = options.timeout or (
             settings().ATOMIC_TIMEOUT if atomic else settings().STEP_TIMEOUT

@@ -11,12 +11,13 @@ import os
 import socket
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from time import monotonic
+from time import monotonic, sleep
 
 from django_workflow.conf import settings
 from django_workflow.core.ports import get_runtime
 from django_workflow.models import Delivery, Run, Schedule, Sweep
 from django_workflow.runtime.approval_mail import send_due, send_due_apart
+from django_workflow.runtime.flow_control import look_after
 from django_workflow.runtime.pruning import prune_by_retention
 from django_workflow.runtime.waiting import delete_expired, match_untried
 from django_workflow.runtime.worker import hint, worker_name
@@ -27,6 +28,7 @@ logger = logging.getLogger(__name__)
 SILENCE = timedelta(seconds=30)
 MOST_HINTS = 16
 SYNC_SECONDS = 60.0
+AGAIN_SECONDS = 0.2
 
 
 def sweep(*, force: bool = False, interval: timedelta | None = None) -> int:
@@ -40,6 +42,7 @@ def sweep(*, force: bool = False, interval: timedelta | None = None) -> int:
     due = count_due()
     wake_workers(due)
     match_untried()
+    look_after()
     delete_expired()
     fired = fire_schedules()
     wake_workers(fired)
@@ -140,6 +143,16 @@ class Health:
         return not self.stuck and not self.is_silent
 
 
+def _stuck() -> list[str]:
+    """Ask twice: a run that was put in line by a transaction of its own is, for a moment, not seen to by anybody."""
+    runs = Run.objects.using(settings().DATABASE)
+    found = list(runs.stuck().order_by("created_at").values_list("pk", flat=True)[:100])
+    if found:
+        sleep(AGAIN_SECONDS)
+        found = list(runs.filter(pk__in=found).stuck().values_list("pk", flat=True))
+    return found
+
+
 def health() -> Health:
     """Ask the database, by queries of its own, whether the promises hold at this moment."""
     alias = settings().DATABASE
@@ -150,12 +163,7 @@ def health() -> Health:
     lag = now - oldest if oldest is not None else timedelta(0)
     unseen = last is None or now - last.swept_at > SILENCE
     return Health(
-        stuck=list(
-            Run.objects.using(alias)
-            .stuck()
-            .order_by("created_at")
-            .values_list("pk", flat=True)[:100]
-        ),
+        stuck=_stuck(),
         due=deliveries.due(now).count(),
         oldest_due=oldest,
         lag=lag,

@@ -7,6 +7,6 @@ What is kept here, whatever dies in between:
 (3) whatever gives a run something to do raises the wake counter and makes the turn due unless it is held; a
     holder gives the turn back as not due only if the counter is what it read before the journal;
 (4) a change of state is one conditional UPDATE that names the state it comes from;
-(5) rows are locked in one order: an event, step deliveries, the turn, the run, its steps (`runs._lock`), its waiters;
+(5) rows are locked in one order: an event, step deliveries, the turn, the run, its steps (`runs.lock`), its waiters;
     several turns by their ids (`events.match`).
 """

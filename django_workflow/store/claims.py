@@ -243,12 +243,18 @@ def mark_begun(claim: Claim, key: str) -> bool:
 
 
 def give_back(
-    claim: Claim, *, due_in: timedelta | None = None, due_at: datetime | None = None
+    claim: Claim,
+    *,
+    due_in: timedelta | None = None,
+    due_at: datetime | None = None,
+    keep_deaths: bool = False,
 ) -> bool:
     """End the claim: due again at that time, or not at all, but at once if the wake counter has moved on.
 
-    Returns whether the claim still held.
+    ``keep_deaths``: the body in which a holder died was not begun again, so nothing is forgotten yet. Returns whether
+    the claim still held.
     """
+    forgotten = "" if keep_deaths and claim.tries > 1 else "tries = 0, deaths = 0, "
     speak = dialect()
     current, values = speak.now()
     later, later_values = (
@@ -259,7 +265,7 @@ def give_back(
     with connection().cursor() as cursor:
         cursor.execute(
             f"UPDATE {DELIVERY} SET due_at = CASE WHEN wakes <> %s THEN {current} ELSE {later} END, "
-            f"{FREE}, tries = 0, deaths = 0, trouble = '' WHERE id = %s AND token = %s",
+            f"{FREE}, {forgotten}trouble = '' WHERE id = %s AND token = %s",
             (claim.wakes, *values, *later_values, claim.delivery_id, claim.token),
         )
         return bool(cursor.rowcount)

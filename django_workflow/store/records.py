@@ -186,11 +186,12 @@ def wait(
     calls: Mapping[str, str] = NO_CALLS,
     due_at: datetime | None = None,
     markers: Iterable[StepRow] = (),
+    in_line: Sequence[str] = (),
 ) -> None:
     """Register what a pass found pending and give the turn back, in one transaction.
 
     ``fan_out`` names the steps that get a step delivery of their own, due at once; ``calls`` those that get one for who
-    makes calls, each with its request.
+    makes calls, each with its request; ``in_line`` those that stand in line for a slot, whose retry delay is over.
 
     Raises:
         DeliveryFencedError: the claim is stale; nothing was written.
@@ -231,8 +232,8 @@ def wait(
         if calls:
             requests.insert(cursor, claim.run_id, calls)
             _insert_deliveries(cursor, claim.run_id, list(calls), lane=requests.LANE)
-        earliest = _earliest(cursor, claim.run_id, due_at)
-        give_back(claim, due_at=earliest)
+        earliest = _earliest(cursor, claim.run_id, due_at, in_line)
+        give_back(claim, due_at=earliest, keep_deaths=bool(in_line))
 
 
 def _insert_open(cursor: Any, run_id: str, rows: Sequence[StepRow]) -> None:
@@ -276,11 +277,15 @@ def _insert_deliveries(cursor: Any, run_id: str, keys: Sequence[str], lane: str 
         )
 
 
-def _earliest(cursor: Any, run_id: str, due_at: datetime | None) -> datetime | None:
+def _earliest(
+    cursor: Any, run_id: str, due_at: datetime | None, in_line: Sequence[str]
+) -> datetime | None:
+    marks = ", ".join(["%s"] * len(in_line))
+    others = f" AND {dialect().name('key')} NOT IN ({marks})" if in_line else ""
     cursor.execute(
         f"SELECT MIN(wake_at) FROM {STEP} WHERE run_id = %s AND sequence IS NULL AND delivered = %s "
-        "AND status IN ('sleeping', 'waiting', 'retrying')",
-        (run_id, False),
+        f"AND status IN ('sleeping', 'waiting', 'retrying'){others}",
+        (run_id, False, *in_line),
     )
     found = moment_of(cursor.fetchone()[0])
     return min((moment for moment in (found, due_at) if moment is not None), default=None)

@@ -10,7 +10,7 @@ from django.db.models import Case, F, Value, When
 
 from django_workflow.conf import settings
 from django_workflow.core.types import RunStatus, StepStatus
-from django_workflow.models import Delivery, Run, Step
+from django_workflow.models import Delivery, FlowTicket, Run, Step
 from django_workflow.store import requests, waiters
 from django_workflow.store.claims import now as database_now
 from django_workflow.store.records import OPEN, AttemptRow, keep_attempt
@@ -35,7 +35,7 @@ def complete(claim: Claim, result_text: str | None, *, leaves_open: bool) -> boo
             )
             return bool(cursor.rowcount)
     with transaction.atomic(using=settings().DATABASE), connection().cursor() as cursor:
-        _lock(claim.run_id)
+        lock(claim.run_id)
         cursor.execute(
             f"{finish.replace(' u SET', ' SET')} WHERE id = %s AND status = 'running' "
             f"AND EXISTS (SELECT 1 FROM {DELIVERY} WHERE id = %s AND token = %s)",
@@ -57,6 +57,19 @@ def _close_steps(run_id: str, status: StepStatus) -> None:
     )
     waiters.delete_of_run(run_id)
     requests.delete_open(run_id)
+    _tickets(run_id).delete()
+
+
+def _tickets(run_id: str) -> Any:
+    return FlowTicket.objects.using(settings().DATABASE).filter(run_id=run_id)
+
+
+def _leave_lines(run_id: str) -> None:
+    """Take the run's steps out of every line; bodies that run keep their slots, and a run that has not begun its place."""
+    _tickets(run_id).exclude(state=FlowTicket.State.HOLDING).exclude(step_key="").delete()
+    _tickets(run_id).filter(state=FlowTicket.State.GRANTED).update(
+        state=FlowTicket.State.WAITING, expires_at=None
+    )
 
 
 def _runs(run_id: str) -> Any:
@@ -67,7 +80,7 @@ def _deliveries(run_id: str) -> Any:
     return Delivery.objects.using(settings().DATABASE).filter(run_id=run_id)
 
 
-def _lock(run_id: str) -> None:
+def lock(run_id: str) -> None:
     """Lock what is due of a run, and thereby the run.
 
     Everybody takes the step deliveries first, then the turn, the run and its steps: a record does, by what it
@@ -79,7 +92,7 @@ def _lock(run_id: str) -> None:
 
 
 def _still_held(claim: Claim) -> bool:
-    _lock(claim.run_id)
+    lock(claim.run_id)
     return bool(
         _deliveries(claim.run_id)
         .filter(pk=claim.delivery_id, token=claim.token)
@@ -126,6 +139,7 @@ def end_badly(
         if attempt is not None:
             keep_attempt(claim, attempt)
         _deliveries(claim.run_id).exclude(step_key="").filter(leased_by="").update(due_at=None)
+        _leave_lines(claim.run_id)
         if with_handler or (status == RunStatus.FAILED and claim.run.parent_waits):
             _wake(claim.run_id)
     return True
@@ -195,7 +209,7 @@ def end_step_delivery(claim: Claim) -> bool:
         )
         if not cursor.rowcount:
             return False
-        # The turn before the step: see _lock.
+        # The turn before the step: see lock().
         _wake(claim.run_id)
         cursor.execute(
             f"UPDATE {STEP} SET delivered = %s WHERE run_id = %s AND {dialect().name('key')} = %s AND sequence IS NULL",
@@ -204,11 +218,14 @@ def end_step_delivery(claim: Claim) -> bool:
     return True
 
 
-def cancel(run_id: str, *, why: str = "", by_parent: bool = False) -> RunStatus | None:
+def cancel(
+    run_id: str, *, why: str = "", by_parent: bool = False, failure_text: str | None = None
+) -> RunStatus | None:
     """Cancel an unfinished run or a dead letter: fence its deliveries, close its open steps.
 
     A run with children that go with it is cancelling until they are cancelled, which its turn sees to. Returns None
     when done, else the state found. A parent that is being cancelled itself need not be told of what is done at once.
+    ``failure_text`` tells why where no person did.
     """
     states = [
         RunStatus.PENDING,
@@ -220,11 +237,13 @@ def cancel(run_id: str, *, why: str = "", by_parent: bool = False) -> RunStatus 
     ]
     with transaction.atomic(using=settings().DATABASE):
         # From here on nothing of the run can record, and a fan-out that was being written is there to be seen.
-        _lock(run_id)
+        lock(run_id)
         is_alone = not Run.objects.using(settings().DATABASE).to_cancel_with(run_id).exists()
         changes: dict[str, Any] = {"status": RunStatus.CANCELLING, "handler_status": ""}
         if is_alone:
             changes |= {"status": RunStatus.CANCELLED, "finished_at": database_now()}
+        if failure_text is not None:
+            changes["failure_text"] = failure_text
         if by_parent:
             changes["parent_waits"] = not is_alone
         if _runs(run_id).filter(status__in=states).update(**changes):
@@ -271,12 +290,12 @@ def finish_cancelling(claim: Claim) -> bool:
     return bool(done)
 
 
-def cancel_from_inside(claim: Claim) -> bool:
-    """Cancel the run at ``ctx.cancel()``. Returns False if the claim is stale."""
+def cancel_from_inside(claim: Claim, failure_text: str | None = None) -> bool:
+    """Cancel the run at ``ctx.cancel()``, or because it begins too late. Returns False if the claim is stale."""
     with transaction.atomic(using=settings().DATABASE):
         if not _still_held(claim):
             return False
-        return cancel(claim.run_id) is None
+        return cancel(claim.run_id, failure_text=failure_text) is None
 
 
 def pause(run_id: str) -> RunStatus | None:
@@ -285,7 +304,7 @@ def pause(run_id: str) -> RunStatus | None:
     A pass under way sees the counter and stops after its current step.
     """
     with transaction.atomic(using=settings().DATABASE):
-        _lock(run_id)
+        lock(run_id)
         for state in (RunStatus.PENDING, RunStatus.RUNNING):
             if (
                 _runs(run_id)
@@ -293,6 +312,7 @@ def pause(run_id: str) -> RunStatus | None:
                 .update(status=RunStatus.PAUSED, paused_from=state)
             ):
                 _deliveries(run_id).filter(step_key="").update(wakes=F("wakes") + 1)
+                _leave_lines(run_id)
                 return None
     return state_of(run_id)
 
@@ -300,7 +320,7 @@ def pause(run_id: str) -> RunStatus | None:
 def unpause(run_id: str) -> bool:
     """Let a paused run go on as what it was. Returns False if it was not paused."""
     with transaction.atomic(using=settings().DATABASE):
-        _lock(run_id)
+        lock(run_id)
         for state in (RunStatus.PENDING, RunStatus.RUNNING):
             if (
                 _runs(run_id)
@@ -345,7 +365,7 @@ def resume(run_id: str, *, force: bool) -> bool:
     letter any more, or needs ``force``.
     """
     with transaction.atomic(using=settings().DATABASE):
-        _lock(run_id)
+        lock(run_id)
         run = _runs(run_id).first()
         if run is None or (run.handler_status and not force):
             return False
@@ -385,7 +405,7 @@ def resume(run_id: str, *, force: bool) -> bool:
 
 def locked_state(run_id: str) -> RunStatus | None:
     """Return the state of a run, which nobody else changes until the caller's transaction has ended."""
-    _lock(run_id)
+    lock(run_id)
     return state_of(run_id)
 
 

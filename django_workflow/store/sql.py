@@ -145,7 +145,7 @@ class Portable:
         return int(cursor.rowcount)
 
     def lock_deliveries(self, cursor: Any, run_id: str) -> None:
-        """Lock the deliveries of a run: those of steps first, then the turn; see `runs._lock()`."""
+        """Lock the deliveries of a run: those of steps first, then the turn; see `runs.lock()`."""
         cursor.execute(
             f"SELECT id FROM {DELIVERY} WHERE run_id = %s ORDER BY step_key DESC, id FOR UPDATE",
             (run_id,),

@@ -12,7 +12,9 @@ from django_workflow.conf import settings
 from django_workflow.core.actors import NOBODY, Actor
 from django_workflow.core.types import RunStatus
 from django_workflow.models import Delivery, Run, RunLabel
+from django_workflow.store import flow_lines
 from django_workflow.store.claims import now as database_now
+from django_workflow.store.flow_lines import NewTicket
 from django_workflow.store.rows import DELIVERY, RUN
 from django_workflow.store.sql import connection, dialect
 
@@ -46,6 +48,16 @@ class NewRun(NamedTuple):
     parent_step: str = ""
     cascade: bool = True
     depth: int = 0
+    #: The flow control in whose line the run waits to begin, and its priority there.
+    flow_key: str | None = None
+    priority: int = 0
+    #: How long after its trigger it may begin.
+    ttl: timedelta | None = None
+
+    @property
+    def lines_up(self) -> bool:
+        """Whether it stands in line from the start, rather than when its time comes."""
+        return self.flow_key is not None and not self.delay and self.not_before is None
 
 
 def insert(runs: Sequence[NewRun]) -> dict[str, datetime]:
@@ -63,14 +75,18 @@ def insert(runs: Sequence[NewRun]) -> dict[str, datetime]:
 def _insert_chunk(runs: Sequence[NewRun]) -> dict[str, datetime]:
     moment = database_now()
     rows: list[tuple[NewRun, datetime | None]] = []
-    dues: dict[str, datetime] = {}
+    dues: dict[str, datetime | None] = {}
     for run in runs:
         due = max(run.not_before, moment) if run.not_before is not None else moment + run.delay
+        if run.lines_up:
+            # Not due: whoever gives it a slot wakes it. In ten thousand that wait, no worker looks.
+            dues.setdefault(run.id, None if run.ttl is None else moment + run.ttl)
         dues.setdefault(run.id, due)
         deadline = None if run.timeout is None else moment + run.timeout
         rows.append((run, deadline))
     inserted = _insert_runs(rows, moment)
     _insert_turns([(run_id, dues[run_id]) for run_id in inserted])
+    _line_up([run for run in runs if run.lines_up and run.id in inserted], moment)
     labels = [
         RunLabel(run_id=run.id, label=label)
         for run in runs
@@ -128,7 +144,20 @@ def _insert_one_by_one(
     ]
 
 
-def _insert_turns(turns: Sequence[tuple[str, datetime]]) -> None:
+def _line_up(runs: Sequence[NewRun], moment: datetime) -> None:
+    if not runs:
+        return
+    fresh = {run.id: NewTicket(run.id, run.flow_key or "", run.priority) for run in reversed(runs)}
+    turns = dict(
+        Delivery.objects.using(settings().DATABASE)
+        .filter(run_id__in=fresh, step_key="")
+        .values_list("run_id", "pk")
+    )
+    order = dict.fromkeys(run.id for run in runs)
+    flow_lines.line_up_to_begin([(turns[run_id], fresh[run_id]) for run_id in order], moment)
+
+
+def _insert_turns(turns: Sequence[tuple[str, datetime | None]]) -> None:
     if not turns:
         return
     speak = dialect()

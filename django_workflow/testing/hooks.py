@@ -30,7 +30,9 @@ from django_workflow.store.sql import connection
 logger = logging.getLogger(__name__)
 
 #: Verbs of the runtime that change nothing.
-READS = frozenset({"alias", "child", "in_thread", "get_run", "get_schedule", "get_waiters"})
+READS = frozenset(
+    {"alias", "child", "flow_state", "in_thread", "get_run", "get_schedule", "get_waiters"}
+)
 
 
 class Box(Protocol):

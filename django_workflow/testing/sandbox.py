@@ -24,6 +24,7 @@ from django_workflow.runtime.announcing import run_started
 from django_workflow.runtime.approval_mail import send_due
 from django_workflow.runtime.calling import Answer, DueCall, NoAnswerError, claim_calls, finish
 from django_workflow.runtime.executor import End, enter
+from django_workflow.runtime.flow_control import look_after
 from django_workflow.runtime.journals import journals
 from django_workflow.runtime.performer import Allowance
 from django_workflow.runtime.trouble import DeliveryTroubleError, refuse_open_transaction
@@ -204,7 +205,12 @@ class WorkflowSandbox(FromOutside):
                 called = self._call()
                 if called is not None:
                     last = called
-                elif not (match_untried() or send_due(self.run_ids) or self._fire_schedules()):
+                elif not (
+                    match_untried()
+                    or look_after()
+                    or send_due(self.run_ids)
+                    or self._fire_schedules()
+                ):
                     return
         raise RestlessRunError(
             f"After {MOST_PASSES} passes there is still something due in the sandbox, last for run {last.id} of "

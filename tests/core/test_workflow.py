@@ -364,7 +364,7 @@ def test_trigger_options_are_parsed(given: dict[str, Any], expected: TriggerOpti
 @pytest.mark.parametrize(
     ("given", "complaint"),
     [
-        ({"labels": ["vip"]}, "trigger() has no option 'labels'. Known: about, by, delay"),
+        ({"labels": ["vip"]}, "trigger() has no option 'labels'. Known: about, by, debounce"),
         ({"workflow_run_id": ""}, "workflow_run_id must be a printable text"),
         ({"workflow_run_id": "a\nb"}, "workflow_run_id must be a printable text"),
         ({"workflow_run_id": "x" * 129}, "workflow_run_id must be a printable text"),

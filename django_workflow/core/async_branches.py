@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Generator, Iterable
 from inspect import iscoroutine
-from typing import Any
+from types import coroutine
+from typing import Any, NoReturn
 
 
 async def as_coroutine(given: Callable[[], Awaitable[Any]] | Awaitable[Any]) -> Any:
@@ -40,3 +41,28 @@ async def first_to_end(tasks: list[asyncio.Task[Any]], decided: int | None) -> i
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         raise
+
+
+def raised_by(task: asyncio.Task[Any], error: BaseException) -> bool:
+    """Tell whether a task has ended by this error."""
+    return task.done() and not task.cancelled() and task.exception() is error
+
+
+def is_cancellation(error: BaseException) -> bool:
+    """Tell whether an error is a cancellation, or a group of nothing else."""
+    if isinstance(error, BaseExceptionGroup):
+        return all(is_cancellation(part) for part in error.exceptions)
+    return isinstance(error, asyncio.CancelledError)
+
+
+@coroutine
+def yielded() -> Generator[None, None, None]:
+    """Give the loop one turn."""
+    # What yields while it is closed is left by Python then and there.
+    yield
+
+
+async def wait_for_the_end() -> NoReturn:
+    """Wait where there can be no answer any more; the pass's end cancels the task."""
+    while True:
+        await asyncio.get_running_loop().create_future()

@@ -12,15 +12,22 @@ asyncio has it: the code behind it runs on to its next verb.)
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from datetime import datetime
 from inspect import iscoroutine
-from types import coroutine
 from typing import Any, NoReturn
 
 from django_workflow.core import faults
 from django_workflow.core.arguments import check_branches
-from django_workflow.core.async_branches import as_coroutine, close_coroutines, first_to_end
+from django_workflow.core.async_branches import (
+    as_coroutine,
+    close_coroutines,
+    first_to_end,
+    is_cancellation,
+    raised_by,
+    wait_for_the_end,
+    yielded,
+)
 from django_workflow.core.context import executing
 from django_workflow.core.exceptions import (
     CancelInterrupt,
@@ -112,7 +119,7 @@ class AsyncReplay(Replay):
             return loop.run_until_idle()
         except SystemExit as error:
             # asyncio lets it through although it is the outcome of a task, as any other error would be.
-            if any(_raised_by(task, error) for task in self._of_task):
+            if any(raised_by(task, error) for task in self._of_task):
                 return False
             raise
 
@@ -252,10 +259,10 @@ class AsyncReplay(Replay):
     ) -> Any:
         """Return the recorded value of the step, or wait for the pass to execute it or to end."""
         if self._is_stubborn:
-            await _yielded()
+            await yielded()
         branch = self.enter(name)
         if self._is_over_for(branch) or self._loop is None:
-            return await self._wait_for_the_end()
+            return await wait_for_the_end()
         if name.__class__ is not str or not name:
             name = self.check_name(name, kind)
         key = branch.key_of(name)
@@ -267,7 +274,7 @@ class AsyncReplay(Replay):
             return self.value(branch, done)
         except VERDICTS as verdict:
             self.stop(verdict)
-            return await self._wait_for_the_end()
+            return await wait_for_the_end()
         except asyncio.CancelledError:
             if not self._ending:
                 # By the workflow itself, as a task group does: nobody waits for the step any more.
@@ -308,11 +315,6 @@ class AsyncReplay(Replay):
             or (bool(self._out) and branch.path.startswith(self._out))
         )
 
-    async def _wait_for_the_end(self) -> NoReturn:
-        """Wait where there can be no answer any more; the pass's end cancels the task."""
-        while True:
-            await asyncio.get_running_loop().create_future()
-
     async def _begin(
         self, verb: str, branches: tuple[Any, ...]
     ) -> tuple[Branch, str, list[asyncio.Task[Any]]]:
@@ -321,7 +323,7 @@ class AsyncReplay(Replay):
             parent = self.enter(verb)
             check_branches(branches, verb=verb, may_be_awaitable=True)
             if self._is_over_for(parent):
-                await self._wait_for_the_end()
+                await wait_for_the_end()
         except BaseException:
             close_coroutines(branches)
             raise
@@ -366,7 +368,7 @@ class AsyncReplay(Replay):
         record = self.journal.records.get(key)
         if record is not None and (record.kind != StepKind.RACE or won(record)[2] >= count):
             self.stop(self.divergence(record, f"a race of {count} branches", "race"))
-            await self._wait_for_the_end()
+            await wait_for_the_end()
         winner = await first_to_end(tasks, None if record is None else won(record)[2])
         lost = lost_branches(stem, count, winner)
         target = self.journal.records.get(self.target or "")
@@ -377,7 +379,7 @@ class AsyncReplay(Replay):
             self._to_come = [
                 r for r in self._to_come if (r.sequence or 0) < end or is_under(r.branch, lost)
             ]
-            await self._wait_for_the_end()
+            await wait_for_the_end()
         self._lose(lost, [task for index, task in enumerate(tasks) if index != winner])
         future = self._waiting[key] = asyncio.get_running_loop().create_future()
         if record is None:
@@ -493,21 +495,5 @@ class AsyncReplay(Replay):
             error = root.exception()
             if error is None:
                 self.swallowed(self.root, "returned")
-            elif not _is_cancellation(error):
+            elif not is_cancellation(error):
                 self.swallowed(self.root, f"raised {type(error).__name__}")
-
-
-def _raised_by(task: asyncio.Task[Any], error: BaseException) -> bool:
-    return task.done() and not task.cancelled() and task.exception() is error
-
-
-def _is_cancellation(error: BaseException) -> bool:
-    if isinstance(error, BaseExceptionGroup):
-        return all(_is_cancellation(part) for part in error.exceptions)
-    return isinstance(error, asyncio.CancelledError)
-
-
-@coroutine
-def _yielded() -> Generator[None, None, None]:
-    # What yields while it is closed is left by Python then and there.
-    yield

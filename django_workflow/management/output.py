@@ -227,23 +227,7 @@ def header_lines(run: Run) -> list[str]:
         lines.append(f"reason: {run.reason}")
     if run.labels:
         lines.append(f"labels: {', '.join(run.labels)}")
-    if run.restarted_from_id:
-        lines.append(f"restarted from: {run.restarted_from_id}")
-    if run.parent_id:
-        lines.append(f"invoked by: {run.parent_id}, step {run.parent_step}")
-    lines += [f"invoked: {c.id} of {c.workflow}: {c.status}" for c in children_of(run)]
-    if run.generation:
-        lines.append(f"generation: {run.generation}, since {clock(run.continued_at)} UTC")
-    if run.progress is not None:
-        lines.append(f"progress: {run.progress}")
-    if run.state_text is not None:
-        lines.append(f"state: {_one_line(plain(run.state_text))}")
-    if run.schedule_id:
-        lines.append(f"schedule: {run.schedule_id}, for {clock(run.scheduled_for)} UTC")
-    if run.about_type is not None:
-        lines.append(f"about: {run.about_type} {run.about_id}")
-    if run.triggered_by:
-        lines.append(f"triggered by: {run.triggered_by}")
+    lines += _origin_lines(run)
     lines.append(f"payload: {_one_line(run.shown_payload)}")
     headers = run.shown_headers
     if headers:
@@ -254,6 +238,22 @@ def header_lines(run: Run) -> list[str]:
     if run.handler_status:
         lines.append(f"failure handler: {run.handler_status}")
     return lines + _failure_lines("failure of the handler", run.handler_failure)
+
+
+def _origin_lines(run: Run) -> list[str]:
+    """Return where a run comes from, and what it has told of itself."""
+    found = [
+        ("restarted from", run.restarted_from_id),
+        ("invoked by", run.parent_id and f"{run.parent_id}, step {run.parent_step}"),
+        *(("invoked", f"{c.id} of {c.workflow}: {c.status}") for c in children_of(run)),
+        ("generation", run.generation and f"{run.generation}, since {clock(run.continued_at)} UTC"),
+        ("progress", run.progress),
+        ("state", run.state_text and _one_line(plain(run.state_text))),
+        ("schedule", run.schedule_id and f"{run.schedule_id}, for {clock(run.scheduled_for)} UTC"),
+        ("about", run.about_type and f"{run.about_type} {run.about_id}"),
+        ("triggered by", run.triggered_by),
+    ]
+    return [f"{what}: {text}" for what, text in found if text]
 
 
 def _failure_lines(what: str, failure: Failure | None) -> list[str]:

@@ -18,6 +18,9 @@ from django_workflow.models.runs import Run
 class StepFields(models.Model):
     """What is kept of a step, of the present generation of its run or of an earlier one."""
 
+    run: Any
+    run_id: str
+
     key = models.CharField(_("key"), max_length=STEP_KEY_LENGTH)
     branch = models.CharField(_("branch"), max_length=STEP_KEY_LENGTH, default="")
     name = models.CharField(_("name"), max_length=STEP_NAME_LENGTH)

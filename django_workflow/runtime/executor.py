@@ -24,11 +24,9 @@ from django_workflow.core.context_sync import WorkflowContext
 from django_workflow.core.exceptions import (
     CrashLoopError,
     DeliveryFencedError,
-    RunExistsError,
     UndecodableValueError,
     WorkflowError,
 )
-from django_workflow.core.faults import too_many_steps
 from django_workflow.core.journal import Journal
 from django_workflow.core.maps import slice_of
 from django_workflow.core.replay import (
@@ -43,12 +41,10 @@ from django_workflow.core.replay import (
 )
 from django_workflow.core.replay_async import AsyncReplay
 from django_workflow.core.replay_sync import SyncReplay
-from django_workflow.core.steps import CallStep, InvokeStep, Step
+from django_workflow.core.steps import Step
 from django_workflow.core.types import Failure, RunStatus, StepStatus
 from django_workflow.core.workflow import Workflow, registry
 from django_workflow.runtime.announcing import around_pass, run_cancelled
-from django_workflow.runtime.bell import bell
-from django_workflow.runtime.calling import request_text
 from django_workflow.runtime.endings import Ending
 from django_workflow.runtime.failure import (
     DEATHS_ALLOWED,
@@ -57,25 +53,19 @@ from django_workflow.runtime.failure import (
     text_of,
 )
 from django_workflow.runtime.flow_control import flow_of, leave_line
-from django_workflow.runtime.handlers import elapse, opened
+from django_workflow.runtime.handlers import elapse
 from django_workflow.runtime.invoking import (
-    RefusedStepError,
     carry_cancelling,
-    refused_row,
     tell_parent,
-    wait_again,
-    with_child,
 )
 from django_workflow.runtime.journals import journals
-from django_workflow.runtime.mapping import reopened
 from django_workflow.runtime.performer import Allowance, Performer
-from django_workflow.runtime.step_rows import marker_row
+from django_workflow.runtime.registering import Registering
 from django_workflow.runtime.timers import over, record_elapsed
 from django_workflow.runtime.trouble import DeliveryTroubleError, no_answer, refuse_open_transaction
 from django_workflow.runtime.urls import url_of
-from django_workflow.runtime.waiting import match_waiting, wake_workers
 from django_workflow.store import claims, maps, records, runs
-from django_workflow.store.rows import Claim, StepRow
+from django_workflow.store.rows import Claim
 
 logger = logging.getLogger(__name__)
 
@@ -449,73 +439,14 @@ class _Entry:
 
     def _wait(self, outcome: Suspended, fan_out: list[str]) -> End | None:
         """Register what is waited for and give the turn back; None where a step is refused, for another pass."""
-        wakes = self.claim.wakes
-        try:
-            return self._register(outcome, fan_out)
-        except RefusedStepError as refused:
-            # Of what was rolled back, nothing counts.
-            self.claim.wakes = wakes
-            record = self.journal.records.get(refused.step.key)
-            row = refused_row(
-                refused.step, refused.__cause__ or refused, registered=record is not None
-            )
-            self.performer.write(refused.step, row, self.markers)
-        if self.performer.fenced:
+        registering = Registering(
+            self.claim, self.performer, self.ending, self.markers, self._deadline()
+        )
+        if registering.wait(outcome, fan_out) or self.performer.fenced:
             return End.OVER
         if self.performer.broken is not None:
             raise no_answer(self.performer.broken) from self.performer.broken
         return None
-
-    def _register(self, outcome: Suspended, fan_out: list[str]) -> End:
-        rows = [row for row in (reopened(*asked) for asked in outcome.steps) if row is not None]
-        invoked = {}
-        for step, record in outcome.steps:
-            if isinstance(step, InvokeStep) and record is None:
-                rows.append(with_child(self.claim, step, opened(step)))
-                invoked[rows[-1].child.id] = step
-            elif record is None:
-                rows.append(opened(step))
-            elif isinstance(step, InvokeStep) and record.status == StepStatus.PENDING:
-                wait_again(self.claim, step)
-        if self._outgrows(sum(not row.registered for row in rows)):
-            return End.OVER
-        calls = {
-            step.key: request_text(self.claim, step)
-            for step, record in outcome.steps
-            if isinstance(step, CallStep) and (record is None or not record.delivered)
-        }
-        try:
-            self._commit(rows, fan_out, calls)
-        except RunExistsError as error:
-            raise RefusedStepError(invoked[error.run_id]) from error
-        if any(row.awaits for row in rows):
-            # After the commit: whoever commits last, this wait or an event's sender, sees the other.
-            match_waiting(self.claim.run_id)
-        if calls:
-            bell.ring()
-        if invoked:
-            wake_workers(set(invoked))
-        return End.OVER
-
-    def _commit(self, rows: list[StepRow], fan_out: list[str], calls: dict[str, str]) -> None:
-        with self.performer.telling.joined():
-            records.wait(
-                self.claim,
-                rows,
-                fan_out=fan_out,
-                calls=calls,
-                due_at=self._deadline(),
-                markers=[marker_row(m) for m in self.markers],
-                in_line=list(self.performer.in_line),
-            )
-
-    def _outgrows(self, new: int) -> bool:
-        """Block the run if so many steps more are too many."""
-        limit = settings().MAX_STEPS
-        if limit is None or len(self.journal.records) + new <= limit:
-            return False
-        self.ending.block(too_many_steps(limit, run_id=self.claim.run_id))
-        return True
 
     def _warn_of_growth(self, before: int) -> None:
         limit, size = settings().STEPS_WARNING, len(self.journal.records)

@@ -24,6 +24,7 @@ from django_workflow.core.types import RunStatus
 from django_workflow.core.workflow import Workflow, registry
 from django_workflow.models import Run
 from django_workflow.models.about import reference
+from django_workflow.runtime.announcing import run_cancelled
 from django_workflow.runtime.flow_control import (
     announce,
 )
@@ -151,7 +152,9 @@ class TriggerVerbs:
         gate = Gate(workflow, options, checked)
         run = gate.pass_through(new, lambda new: self._insert(workflow, [new], options)[0])
         for replaced in gate.replaced:
-            self._log("cancelled", replaced, None, "replaced by a new run of its singleton")
+            change = Change(replaced, "", RunStatus.CANCELLED)
+            actions.keep("cancel", [change], by=options.by, why="replaced by a newer run")
+            run_cancelled(replaced)
         return run
 
     def _new_runs(

@@ -102,6 +102,7 @@ class Migration(migrations.Migration):
                             ("invoke", "invoke"),
                             ("create_webhook", "create_webhook"),
                             ("wait_for_webhook", "wait_for_webhook"),
+                            ("wait_for_approval", "wait_for_approval"),
                             ("parallel", "parallel"),
                             ("race", "race"),
                             ("map", "map"),

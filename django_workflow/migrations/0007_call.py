@@ -4,7 +4,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("django_workflow", "0003_people"),
+        ("django_workflow", "0006_people"),
     ]
 
     operations = [

@@ -5,7 +5,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("django_workflow", "0003_long_lives"),
+        ("django_workflow", "0004_long_lives"),
     ]
 
     operations = [

@@ -6,7 +6,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("django_workflow", "0003_data"),
+        ("django_workflow", "0005_data"),
     ]
 
     operations = [

@@ -13,9 +13,9 @@ from django.test.utils import CaptureQueriesContext
 
 from django_workflow.core.types import RunStatus
 from django_workflow.models import Delivery, Run, Step
-from django_workflow.store import claims, records, runs
+from django_workflow.store import claims, records, runs, triggers
 from django_workflow.store.rows import Claim
-from tests.store.made import FAILURE, claimed, completed, fan_out, insert
+from tests.store.made import FAILURE, claimed, completed, fan_out, insert, new_run
 
 pytestmark = [pytest.mark.django_db, pytest.mark.pg_only]
 
@@ -62,6 +62,13 @@ def test_hot_write_is_one_statement_and_no_transaction_of_its_own(
     claim = claimed()
 
     assert len(statements_of(lambda: act(claim))) == 1
+
+
+@pytest.mark.parametrize("count", [1, 100])
+def test_trigger_is_one_statement(count: int) -> None:
+    rows = [new_run(f"r{index}") for index in range(count)]
+
+    assert len(statements_of(lambda: triggers.insert(rows))) == 1
 
 
 def test_record_of_a_step_delivery_is_one_statement() -> None:

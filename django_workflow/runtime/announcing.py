@@ -155,13 +155,13 @@ def run_failed(claim: Claim, failure_text: str) -> None:
 
 
 def run_cancelled(run_id: str) -> None:
-    """Say that a run was cancelled, when the caller's transaction commits."""
+    """Say that a run was cancelled, when the caller's transaction commits; one that is cancelling is told of later."""
     if middlewares() or signals.run_cancelled.receivers:
         _after_commit(partial(_cancelled, run_id))
 
 
 def _cancelled(run_id: str) -> None:
-    found = Run.objects.using(settings().DATABASE).filter(pk=run_id)
+    found = Run.objects.using(settings().DATABASE).filter(pk=run_id, status=RunStatus.CANCELLED)
     row = found.values_list("workflow", "version").first()
     if row is None:
         return

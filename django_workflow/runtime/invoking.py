@@ -18,6 +18,7 @@ from django_workflow.core.journal import Record
 from django_workflow.core.steps import InvokeStep
 from django_workflow.core.types import Failure, RunStatus, StepStatus
 from django_workflow.models import Run
+from django_workflow.runtime.announcing import run_cancelled
 from django_workflow.runtime.failure import text_of
 from django_workflow.runtime.step_rows import elapsed_row, row_of
 from django_workflow.runtime.waiting import wake_workers
@@ -186,7 +187,8 @@ def carry_cancelling(claim: Claim) -> bool:
     """
     found = children.to_cancel(claim.run_id, CANCELLED_AT_ONCE)
     for run_id in found:
-        runs.cancel(run_id, by_parent=True)
+        if runs.cancel(run_id, by_parent=True) is None:
+            run_cancelled(run_id)
     if found:
         wake_workers(set(found))
     if len(found) == CANCELLED_AT_ONCE:
@@ -196,6 +198,7 @@ def carry_cancelling(claim: Claim) -> bool:
         return True
     if runs.finish_cancelling(claim):
         logger.info("Run %s is cancelled", claim.run_id, extra={"run_id": claim.run_id})
+        run_cancelled(claim.run_id)
         if claim.run.parent_waits:
             tell_parent(claim.run_id)
     return True

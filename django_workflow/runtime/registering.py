@@ -17,6 +17,7 @@ from django_workflow.core.types import StepStatus
 from django_workflow.runtime.bell import bell
 from django_workflow.runtime.calling import request_text
 from django_workflow.runtime.endings import Ending
+from django_workflow.runtime.flow_control import after_commit
 from django_workflow.runtime.handlers import opened
 from django_workflow.runtime.invoking import (
     RefusedStepError,
@@ -94,6 +95,8 @@ class Registering:
             bell.ring()
         if invoked:
             wake_workers(set(invoked))
+            children = (row.child for row in rows if row.child is not None)
+            after_commit(child.flow_key for child in children if child.lines_up)
 
     def _commit(self, rows: list[StepRow], fan_out: list[str], calls: dict[str, str]) -> None:
         with self.performer.telling.joined():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection
+from dataclasses import astuple
 from datetime import UTC, datetime
 from secrets import token_hex
 from typing import Any
@@ -14,6 +15,7 @@ from django.db import Error as DatabaseError
 from django.db import InterfaceError, OperationalError, transaction
 
 from django_workflow.conf import problems, settings
+from django_workflow.core.actors import Actor
 from django_workflow.core.codec import codec
 from django_workflow.core.crons import LATE, MOST_CAUGHT_UP, SCHEDULE_ID_LENGTH, Cron
 from django_workflow.core.exceptions import (
@@ -21,11 +23,13 @@ from django_workflow.core.exceptions import (
     ScheduleNotFoundError,
     WorkflowError,
 )
+from django_workflow.core.flow import key_for
 from django_workflow.core.options import TriggerOptions
 from django_workflow.core.ports import get_runtime
 from django_workflow.core.workflow import Workflow, registry
 from django_workflow.models import Run, Schedule
 from django_workflow.runtime import announcing
+from django_workflow.runtime.flow_control import after_commit
 from django_workflow.runtime.worker import hint
 from django_workflow.store import schedules as store
 from django_workflow.store.claims import now
@@ -35,7 +39,7 @@ from django_workflow.store.triggers import NewRun
 logger = logging.getLogger(__name__)
 
 #: What a trigger may say and a schedule may not: each slot has its own.
-OF_THE_SLOT = ("workflow_run_id", "not_before", "detached")
+OF_THE_SLOT = ("workflow_run_id", "not_before", "detached", "debounce", "throttle")
 
 
 class ScheduleVerbs:
@@ -116,15 +120,18 @@ class ScheduleVerbs:
         schedule = self.get_schedule(schedule_id)
         moment = now()
         slot = self._slot(schedule, moment, f"{schedule.id}@now-{token_hex(6)}")
-        fired = store.fire_now(schedule, slot)
+        fired = self._follow_up(store.fire_now(schedule, slot), [slot])
         transaction.on_commit(hint, using=self.alias, robust=True)
         logger.info("Schedule %s was run now: %s", schedule_id, fired.started)
-        return self.get_run(slot.run.id)  # type: ignore[no-any-return]
+        return self.get_run(fired.standing or slot.run.id)  # type: ignore[no-any-return]
 
     def _template(self, workflow: Workflow[Any, Any], payload: Any, options: TriggerOptions) -> str:
         """Return the run of every slot as stored: checked and encoded once, when the schedule is made."""
         [row] = self._new_runs(workflow, [payload], options, [""])
-        found = {**row._asdict(), "labels": list(row.labels), "version": options.version}
+        changes = {"labels": list(row.labels), "version": options.version, "by": astuple(row.by)}
+        found = {**row._asdict(), **changes}
+        # Refused now, rather than at each slot, where the payload has no key.
+        _singleton(workflow, row.payload_text)
         return codec.dumps(found, what="schedule")
 
     # Declared in code
@@ -185,8 +192,6 @@ class ScheduleVerbs:
             if store.set_note(schedule, f"It cannot be fired: {error}"):
                 logger.exception("Schedule %s cannot be fired", schedule.id)
             return 0
-        for run_id in fired.cancelled:
-            announcing.run_cancelled(run_id)
         if fired.started:
             logger.info("Schedule %s has started %s", schedule.id, ", ".join(fired.started))
         return len(fired.started)
@@ -195,12 +200,22 @@ class ScheduleVerbs:
         moment = now()
         fired = store.NOTHING
         if schedule.queued_for is not None:
-            fired = store.fire_queued(schedule, self._slot_of(schedule, schedule.queued_for))
+            queued = self._slot_of(schedule, schedule.queued_for)
+            fired = self._follow_up(store.fire_queued(schedule, queued), [queued])
         if schedule.due_at is None or schedule.due_at > moment:
             return fired
-        passed, slots = slots_that_came(schedule.plan, schedule.id, schedule.slot_at, moment)
-        then = store.fire(schedule, [self._slot_of(schedule, at) for at in slots], passed)
+        passed, come = slots_that_came(schedule.plan, schedule.id, schedule.slot_at, moment)
+        slots = [self._slot_of(schedule, at) for at in come]
+        then = self._follow_up(store.fire(schedule, slots, passed), slots)
         return Fired(fired.started + then.started, fired.cancelled + then.cancelled)
+
+    def _follow_up(self, fired: Fired, slots: list[Slot]) -> Fired:
+        for run_id in fired.cancelled:
+            announcing.run_cancelled(run_id)
+        if fired.started:
+            # Those that stand in line from the start are due to nobody until they are given a slot.
+            after_commit(slot.run.flow_key for slot in slots if slot.run.flow_key is not None)
+        return fired
 
     def _slot_of(self, schedule: Schedule, at: datetime) -> Slot:
         return self._slot(schedule, at, f"{schedule.id}@{at.astimezone(UTC):%Y%m%dT%H%MZ}")
@@ -216,9 +231,19 @@ class ScheduleVerbs:
             "id": run_id,
             "labels": tuple(known["labels"]),
             "version": known["version"] or workflow.latest_version,
+            "by": Actor(*known.get("by", ())),
             "options_text": codec.dumps(options, what="options"),
         }
-        return Slot(at, NewRun(**{**known, **changes}))
+        singleton = _singleton(workflow, known["payload_text"])
+        return Slot(at, NewRun(**{**known, **changes}), singleton)
+
+
+def _singleton(workflow: Workflow[Any, Any], payload_text: str | None) -> tuple[str, str] | None:
+    held = workflow.options.singleton
+    if held is None:
+        return None
+    payload = None if payload_text is None else codec.loads(payload_text)
+    return key_for(held.key, payload, "a singleton"), held.on_conflict
 
 
 def _check_id(schedule_id: Any) -> None:

@@ -119,8 +119,14 @@ class TriggerVerbs:
         found = registry.get(workflow) if isinstance(workflow, str) else workflow
         if not isinstance(found, Workflow):
             raise InvalidOptionError(f"ctx.invoke takes a workflow, not {workflow!r}.")
-        if "detached" in options:
-            raise InvalidOptionError("ctx.invoke has no option 'detached'.")
+        for name in ("detached", "debounce", "throttle"):
+            if name in options:
+                raise InvalidOptionError(f"ctx.invoke has no option {name!r}.")
+        if found.options.singleton is not None:
+            raise InvalidOptionError(
+                f'Workflow "{found.name}" is a singleton, and ctx.invoke always starts a run of its own. Trigger it in a '
+                "step, or limit it with flow_control=FlowControl(…, parallelism=1) instead."
+            )
         checked = TriggerOptions.checked(**options)
         return lambda run_id: self._new_runs(found, [payload], checked, [run_id])[0]
 

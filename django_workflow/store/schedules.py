@@ -17,8 +17,8 @@ from django.db.models import F
 
 from django_workflow.conf import settings
 from django_workflow.core.crons import Cron
-from django_workflow.models import Delivery, Run, Schedule, ScheduledRun
-from django_workflow.store import runs, triggers
+from django_workflow.models import Delivery, Run, Schedule, ScheduledRun, TriggerKey
+from django_workflow.store import runs, trigger_keys, triggers
 from django_workflow.store.claims import now as database_now
 from django_workflow.store.sql import connection, dialect
 from django_workflow.store.triggers import NewRun
@@ -33,6 +33,8 @@ class Slot(NamedTuple):
 
     at: datetime
     run: NewRun
+    #: The key under which its workflow has one run at a time, and what is done while there is one.
+    singleton: tuple[str, str] | None = None
 
 
 class Fired(NamedTuple):
@@ -40,6 +42,8 @@ class Fired(NamedTuple):
 
     started: list[str]
     cancelled: list[str]
+    #: The run that stands for one that was not started, as its workflow is a singleton.
+    standing: str = ""
 
 
 NOTHING = Fired([], [])
@@ -210,7 +214,8 @@ def _start(schedule: Schedule, slots: list[Slot]) -> Fired:
         return _insert(schedule, slots)
     if schedule.overlap == "cancel_previous":
         cancelled = [run for run in unfinished(schedule.id) if runs.cancel(run) is None]
-        return _insert(schedule, slots[-1:])._replace(cancelled=cancelled)
+        fired = _insert(schedule, slots[-1:])
+        return fired._replace(cancelled=cancelled + fired.cancelled)
     alive = unfinished(schedule.id)
     fired, left = (NOTHING, slots) if alive else (_insert(schedule, slots[:1]), slots[1:])
     before = alive[-1] if alive else slots[0].run.id
@@ -227,6 +232,37 @@ def _start(schedule: Schedule, slots: list[Slot]) -> Fired:
 
 
 def _insert(schedule: Schedule, slots: Sequence[Slot]) -> Fired:
+    if not slots or slots[0].singleton is None:
+        return _insert_runs(schedule, slots)
+    started: list[str] = []
+    cancelled: list[str] = []
+    standing = ""
+    for slot in slots:
+        fired = _insert_single(schedule, slot, *(slot.singleton or ("", "")))
+        started, cancelled = started + fired.started, cancelled + fired.cancelled
+        standing = fired.standing
+    return Fired(started, cancelled, standing)
+
+
+def _insert_single(schedule: Schedule, slot: Slot, key: str, on_conflict: str) -> Fired:
+    """Insert the run of a slot as the singleton of its workflow has it, under the lock of the key's row."""
+    row = trigger_keys.locked(TriggerKey.Kind.SINGLETON, schedule.workflow, key)
+    held = trigger_keys.unfinished_run_of(row)
+    cancelled = []
+    if held is not None and held.id != slot.run.id:
+        if on_conflict != "replace":
+            note = f"The slot of {slot.at:%Y-%m-%d %H:%M} UTC was skipped: run {held.id} is the only one of its workflow."
+            _rows(schedule.id).update(skipped=F("skipped") + 1, note=note)
+            return Fired([], [], held.id)
+        if runs.cancel(held.id, why="replaced") is None:
+            cancelled = [held.id]
+    fired = _insert_runs(schedule, [slot])
+    if fired.started:
+        trigger_keys.assign(row, slot.run.id, database_now())
+    return fired._replace(cancelled=cancelled)
+
+
+def _insert_runs(schedule: Schedule, slots: Sequence[Slot]) -> Fired:
     created = triggers.insert([slot.run for slot in slots])
     alias = settings().DATABASE
     ScheduledRun.objects.using(alias).bulk_create(

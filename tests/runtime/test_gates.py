@@ -235,3 +235,28 @@ def test_key_that_the_payload_makes_too_long_is_refused_at_the_trigger() -> None
     with pytest.raises(InvalidOptionError, match="1 to 200 characters"):
         long.trigger(10_000)
     assert not Run.objects.exists()
+
+
+@workflow(name="gates_invokes")
+def invokes(ctx: WorkflowContext[Any]) -> Any:
+    return ctx.invoke("child", limited, ctx.request_payload)
+
+
+@workflow(name="gates_invokes_singleton")
+def invokes_singleton(ctx: WorkflowContext[Any]) -> Any:
+    return ctx.invoke("child", skipping)
+
+
+@pytest.mark.django_db
+def test_child_of_a_limited_workflow_is_given_its_turn() -> None:
+    with WorkflowSandbox():
+        assert invokes.trigger(7).refresh().result == "7"
+
+
+@pytest.mark.django_db
+def test_singleton_cannot_be_invoked() -> None:
+    with WorkflowSandbox() as box:
+        run = invokes_singleton.trigger()
+        box.advance("1d")
+        assert "is a singleton" in run.refresh().failure.message
+        assert not Run.objects.filter(workflow="gates_skip").exists()

@@ -17,9 +17,13 @@ from django.test.utils import CaptureQueriesContext
 
 from django_workflow import (
     Cron,
+    Debounce,
+    FlowControl,
     InvalidOptionError,
     NotSerializableError,
     ScheduleNotFoundError,
+    Singleton,
+    Throttle,
     Workflow,
     WorkflowContext,
     aget_schedule,
@@ -400,3 +404,63 @@ def test_run_tells_its_schedule_and_slot(hands: Hands) -> None:
     found = json.loads(out.getvalue())
     assert (found["schedule_id"], found["scheduled_for"]) == ("hourly", "2030-01-01T13:00:00+00:00")
     assert Delivery.objects.count() == 1
+
+
+# With flow control and singletons
+
+
+@workflow(name="schedules_limited", flow_control=FlowControl("schedules", parallelism=1))
+def limited(ctx: WorkflowContext[Any]) -> str:
+    return ctx.run("work", str, "done")
+
+
+def rest(ctx: WorkflowContext[Any]) -> None:
+    ctx.sleep("rest", "1d")
+
+
+single = workflow(name="schedules_single", singleton=Singleton(on_conflict="return"))(rest)
+replaced = workflow(name="schedules_replaced", singleton=Singleton(on_conflict="replace"))(rest)
+keyed = workflow(name="schedules_keyed", singleton=Singleton(lambda payload: payload["id"]))(rest)
+
+
+def test_slot_of_a_limited_workflow_is_given_its_turn(hands: Hands) -> None:
+    schedule = limited.schedule("0 * * * *", schedule_id="limited")
+    assert hands.advance(hours=1) == 1
+
+    assert Delivery.objects.get().due_at is not None
+    drain()
+    assert Run.objects.get().status == "completed"
+    assert schedule.run_now().id
+    drain()
+    assert not Run.objects.exclude(status="completed").exists()
+
+
+def test_slot_is_skipped_while_the_only_run_of_its_workflow_is_under_way(hands: Hands) -> None:
+    standing = single.trigger()
+    schedule = single.schedule("0 * * * *", schedule_id="single", overlap="allow")
+
+    assert hands.advance(hours=1) == 0
+    assert standing.id in schedule.refresh().note
+    assert schedule.skipped == 1
+    assert schedule.run_now().id == standing.id
+
+    standing.cancel()
+    assert hands.advance(hours=1) == 1
+    assert single.trigger().id == schedule.refresh().last_run_id
+
+
+def test_slot_replaces_the_only_run_of_its_workflow(hands: Hands) -> None:
+    standing = replaced.trigger()
+    replaced.schedule("0 * * * *", schedule_id="replaced")
+
+    assert hands.advance(hours=1) == 1
+    assert standing.refresh().status == "cancelled"
+
+
+def test_what_holds_triggers_back_is_refused() -> None:
+    for option in ({"debounce": Debounce("x", "1s")}, {"throttle": Throttle("x", "1s")}):
+        with pytest.raises(InvalidOptionError, match="each slot has its own"):
+            report.schedule("0 * * * *", schedule_id="held", **option)
+    with pytest.raises(InvalidOptionError, match="could not be told"):
+        keyed.schedule("0 * * * *", schedule_id="keyed")
+    assert not Schedule.objects.filter(id__in=["held", "keyed"]).exists()

@@ -224,6 +224,24 @@ def test_cancelling_is_told_when_its_transaction_commits() -> None:
     assert [name for name, *_ in heard] == ["run_cancelled"]
 
 
+@workflow(name="signals_parent")
+def parent(ctx: WorkflowContext[Any]) -> None:
+    ctx.invoke("child", waits)
+
+
+@pytest.mark.django_db
+@pytest.mark.usefixtures("listening")
+def test_cancelling_is_told_of_children_and_then_of_their_parent() -> None:
+    with WorkflowSandbox() as box:
+        run = parent.trigger()
+        box.advance("1s")
+        run.cancel()
+        box.advance("1s")
+
+    cancelled = [(name, state) for event, name, state, _ in heard if event == "run_cancelled"]
+    assert cancelled == [("signals_waits", "cancelled"), ("signals_parent", "cancelled")]
+
+
 @pytest.mark.django_db(transaction=True)
 def test_nobody_listening_costs_no_query() -> None:
     def queries() -> int:

@@ -51,7 +51,7 @@ class CrashPoint:
         ledger.refuse = self.refuse_the_dead
         of: Any = connection()
         commit = of.commit
-        of.commit = lambda: self._step(commit)
+        of.commit = lambda: self._commit(of, commit)
         try:
             with of.execute_wrapper(self):
                 yield
@@ -82,6 +82,15 @@ class CrashPoint:
         if is_here and not self.is_dead:
             self._crash()
         return result
+
+    def _commit(self, of: BaseDatabaseWrapper, commit: Callable[[], Any]) -> Any:
+        try:
+            return self._step(commit)
+        except SimulatedCrash:
+            # What the database does when the connection of a dead process breaks. Django rolls back for exceptions of
+            # the database alone, and an open transaction would hold its locks.
+            of.rollback()
+            raise
 
     def _ends_a_transaction(self, context: Any, text: str) -> bool:
         of: BaseDatabaseWrapper = context["connection"]

@@ -20,6 +20,7 @@ from django_workflow.store import events
 from django_workflow.store.claims import now as database_now
 from django_workflow.store.records import Recorded
 from django_workflow.store.rows import Claim, StepRow
+from django_workflow.store.sql import connection, dialect
 
 #: A decision is kept for its run as long as there is the run.
 KEPT: Final = timedelta(days=36_500)
@@ -37,8 +38,11 @@ def decide(approval: Approval, event_text: Callable[[datetime], str], **decided:
     """
     alias = settings().DATABASE
     with transaction.atomic(using=alias):
+        # The run first, then the approval: so does who deletes a run.
+        with connection().cursor() as cursor:
+            if not dialect().keep_run(cursor, str(approval.run_id)):
+                raise ClosedError
         moment = database_now()
-        # First, because its foreign key locks the run, as who deletes a run does before it comes to approvals.
         event = Event.objects.using(alias).create(
             event_id=approval.event_id,
             run_id=approval.run_id,

@@ -193,7 +193,8 @@ def _claim_of_known(cursor: Any, row: Sequence[Any], wakes: int, run: RunRow) ->
 def renew(held: Iterable[tuple[int, int]], lease: timedelta | None = None) -> int:
     """Move the end of these leases, given as (delivery id, token); return how many still hold.
 
-    One statement on PostgreSQL. It locks its rows in the order in which records do: step deliveries, then turns.
+    One statement on PostgreSQL. It locks its rows in everybody's order, also among the steps of one run: see
+    `Portable.lock_deliveries()`.
     """
     pairs = list(held)
     if not pairs:
@@ -206,7 +207,7 @@ def renew(held: Iterable[tuple[int, int]], lease: timedelta | None = None) -> in
             gate = " OR ".join(["(id = %s AND token = %s)"] * len(pairs))
             cursor.execute(
                 f"{update} WHERE id IN (SELECT id FROM {DELIVERY} WHERE leased_by <> '' AND ({gate}) "
-                "ORDER BY step_key = '', id FOR UPDATE)",
+                "ORDER BY step_key DESC, id FOR UPDATE)",
                 (*values, *(value for pair in pairs for value in pair)),
             )
             return int(cursor.rowcount)

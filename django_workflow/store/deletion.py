@@ -50,11 +50,11 @@ def _delete(run_ids: Sequence[str], only: Q) -> list[tuple[str, str]]:
     """Delete runs as far as they have ended; return their ids and what they had ended as."""
     alias = settings().DATABASE
     # Their events, as who matches one does; then what is due, then the runs: the order of `store.runs`, so that a
-    # resume waits or is waited for. Each by their keys, so that two who delete wait for each other in one order.
+    # resume waits or is waited for. Deliveries as everybody locks those of several runs: steps first, then turns by id.
     sent = Event.objects.using(alias).filter(run_id__in=run_ids).order_by("pk")
     list(sent.select_for_update().values_list("pk"))
     due = Delivery.objects.using(alias).filter(run_id__in=run_ids)
-    list(due.order_by("run_id", "-step_key").select_for_update().values_list("pk"))
+    list(due.order_by("-step_key", "pk").select_for_update().values_list("pk"))
     # Under the lock: a dead letter may have been resumed since it was chosen.
     ended = Run.objects.using(alias).filter(only, pk__in=run_ids).ended().order_by("pk")
     found = list(ended.select_for_update().values_list("pk", "status"))

@@ -326,10 +326,12 @@ def _settle(cursor: Any, key: KeyRow, load: _Load) -> tuple[set[int], list[Wake]
     if key.paused or not key.is_known or not load.has_line or not load.has_slot(key):
         return granted, woken
     room = load.room(key)
+    # Who cancels a run locks its tickets in no order that we know, and whom he has locked is not in line any more.
+    unlocked = " FOR UPDATE OF t SKIP LOCKED" if connection().vendor == "postgresql" else ""
     cursor.execute(
         f"SELECT t.id, t.delivery_id FROM {TICKET} t JOIN {RUN} r ON r.id = t.run_id "
         f"JOIN {DELIVERY} d ON d.id = t.delivery_id WHERE t.flow_key = %s AND t.state = 'waiting' AND {CAN_GO_ON} "
-        "ORDER BY t.priority DESC, t.id LIMIT %s",
+        f"ORDER BY t.priority DESC, t.id LIMIT %s{unlocked}",
         (key.flow_key, room + 1),
     )
     expires_at = dialect().literal(load.now + settings().LEASE)

@@ -144,6 +144,11 @@ class Portable:
         )
         return int(cursor.rowcount)
 
+    def keep_run(self, cursor: Any, run_id: str) -> bool:
+        """Keep a run from being deleted until the transaction ends; all else may happen to it. False if it is gone."""
+        # Nothing to do where a foreign key is checked by the statement that writes it, or where there is one writer.
+        return True
+
     def lock_deliveries(self, cursor: Any, run_id: str) -> None:
         """Lock the deliveries of a run: those of steps first, then the turn; see `runs.lock()`."""
         cursor.execute(
@@ -296,6 +301,11 @@ class Postgres(Portable):
         if not offset:
             return "statement_timestamp()", ()
         return "(statement_timestamp() + %s * interval '1 second')", (offset.total_seconds(),)
+
+    def keep_run(self, cursor: Any, run_id: str) -> bool:
+        """See `Portable.keep_run()`. Here foreign keys are checked at COMMIT, when other locks are held."""
+        cursor.execute(f"SELECT 1 FROM {RUN} WHERE id = %s FOR KEY SHARE", (run_id,))
+        return cursor.fetchone() is not None
 
     def record(
         self, cursor: Any, delivery_id: int, token: int, row: StepRow, *, is_turn: bool

@@ -18,6 +18,7 @@ from django_workflow.conf import settings
 from django_workflow.core.types import FINISHED
 from django_workflow.models import Event, Run, Webhook
 from django_workflow.store.claims import now as database_now
+from django_workflow.store.sql import connection, dialect
 
 MINUTE: Final = timedelta(minutes=1)
 #: How long a call is kept for a wait, unless events are kept longer. It goes with its run in any case.
@@ -59,8 +60,11 @@ def keep_call(webhook: Webhook, data_text: str, limit: int) -> Event:
     """
     alias = settings().DATABASE
     with transaction.atomic(using=alias):
+        # The run first, then the webhook: so does who deletes a run.
+        with connection().cursor() as cursor:
+            if not dialect().keep_run(cursor, str(webhook.run_id)):
+                raise CallRefusedError
         moment = database_now()
-        # First, because its foreign key locks the run, as who deletes a run does before it comes to webhooks.
         event = Event.objects.using(alias).create(
             event_id=webhook.event_id,
             data_text=data_text,

@@ -61,7 +61,7 @@ def _alias(settings: conf.Settings | None) -> str | None:
 
 
 def check_settings(**_: Any) -> list[CheckMessage]:
-    """E001, E002, E030: the ``WORKFLOW`` setting itself."""
+    """E001, E002, E012: the ``WORKFLOW`` setting itself."""
     hint = "docs/reference/settings.md lists every setting with its default."
     found = [_error(1, message, hint) for _, message in conf.problems()]
     settings = _read()
@@ -79,7 +79,7 @@ def check_settings(**_: Any) -> list[CheckMessage]:
             load(settings.APPROVAL_MAILER, 'WORKFLOW["APPROVAL_MAILER"]')
         except InvalidOptionError as error:
             hint = "Give the dotted path of a function, or None to write to nobody."
-            found.append(_error(30, str(error), hint))
+            found.append(_error(12, str(error), hint))
     return found
 
 
@@ -178,14 +178,14 @@ def check_http(**_: Any) -> list[CheckMessage]:
 
 
 def check_calls(**_: Any) -> list[CheckMessage]:
-    """E008, W009: what calls to other servers may reach."""
+    """E011, W009: what calls to other servers may reach."""
     if _read() is None:
         return []
     problem = http_call.problem()
     if problem is not None:
         return [
             _error(
-                8,
+                11,
                 f'WORKFLOW["CALL_ALLOW"] cannot work, so no call is made: {problem}.',
                 'List networks, as "10.0.0.0/8", and hosts, as "erp.internal" or "*.internal".',
             )

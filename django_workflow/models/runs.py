@@ -83,7 +83,7 @@ class RunQuerySet(models.QuerySet["Run"]):
         return self.ended().filter(status=status, created_at__lt=before, finished_at__lt=before)
 
     def with_reason(self) -> Self:
-        """Fetch what `reason`, `waiting_for` and `labels` look at, in four queries for any number of runs.
+        """Fetch what `reason`, `waiting_for` and `labels` look at, in five queries for any number of runs.
 
         ``steps.all()`` then holds the open steps alone, and ``children.all()`` what a reason tells of them.
         """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection
+from dataclasses import astuple
 from datetime import UTC, datetime
 from secrets import token_hex
 from typing import Any
@@ -14,6 +15,7 @@ from django.db import Error as DatabaseError
 from django.db import InterfaceError, OperationalError, transaction
 
 from django_workflow.conf import problems, settings
+from django_workflow.core.actors import Actor
 from django_workflow.core.codec import codec
 from django_workflow.core.crons import LATE, MOST_CAUGHT_UP, SCHEDULE_ID_LENGTH, Cron
 from django_workflow.core.exceptions import (
@@ -124,7 +126,8 @@ class ScheduleVerbs:
     def _template(self, workflow: Workflow[Any, Any], payload: Any, options: TriggerOptions) -> str:
         """Return the run of every slot as stored: checked and encoded once, when the schedule is made."""
         [row] = self._new_runs(workflow, [payload], options, [""])
-        found = {**row._asdict(), "labels": list(row.labels), "version": options.version}
+        changes = {"labels": list(row.labels), "version": options.version, "by": astuple(row.by)}
+        found = {**row._asdict(), **changes}
         return codec.dumps(found, what="schedule")
 
     # Declared in code
@@ -216,6 +219,7 @@ class ScheduleVerbs:
             "id": run_id,
             "labels": tuple(known["labels"]),
             "version": known["version"] or workflow.latest_version,
+            "by": Actor(*known.get("by", ())),
             "options_text": codec.dumps(options, what="options"),
         }
         return Slot(at, NewRun(**{**known, **changes}))

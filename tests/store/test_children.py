@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from django.db.models import F
 
+from django_workflow.core.actors import NOBODY
 from django_workflow.core.types import RunStatus
 from django_workflow.models import Delivery, Run
 from django_workflow.store import children, deletion, records, runs
@@ -94,11 +95,11 @@ def test_cancel_of_a_run_that_is_cancelling_makes_its_turn_due_again() -> None:
 
 def test_child_for_which_a_parent_waits_is_not_deleted() -> None:
     waiting(status=RunStatus.BLOCKED)
-    assert deletion.delete_ended(["child"]) == 0
+    assert deletion.delete_ended(["child"], by=NOBODY) == 0
 
     Run.objects.get(pk="run-1").steps.update(status="cancelled")
 
-    assert deletion.delete_ended(["child"]) == 1
+    assert deletion.delete_ended(["child"], by=NOBODY) == 1
 
 
 def test_child_of_a_deleted_parent_ends_like_any_other() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from threading import Event
@@ -17,7 +18,9 @@ from django_workflow.management.output import Screen, clean, table, took
 from django_workflow.models import Run
 
 LOOK_SECONDS = 0.15
-COLUMNS = ("run", "version", "status", "steps", "took", "why")
+COLUMNS = ("run", "status", "steps", "took", "why")
+#: The day is today.
+DATE = re.compile(r"(?<=until )\d{4}-\d\d-\d\d ")
 #: A pipe is told of a long map each time that so much more of it is done.
 TOLD_PERCENT = 25
 
@@ -57,8 +60,10 @@ def watch(
 
 def _runs(run_ids: Sequence[str]) -> list[Run]:
     is_done = Q(steps__status="completed")
+    # The losers of a race are not to be done.
+    is_wanted = ~Q(steps__status="abandoned")
     found = Run.objects.with_reason().annotate(
-        known=Count("steps"), done=Count("steps", filter=is_done)
+        known=Count("steps", filter=is_wanted), done=Count("steps", filter=is_done)
     )
     by_id = found.in_bulk(run_ids)
     return [by_id[run_id] for run_id in run_ids]
@@ -96,27 +101,53 @@ def _tell(screen: Screen, runs: list[Run], lines: list[str], told: set[str]) -> 
 
 def _ended(run: Run) -> str:
     why = f": {run.reason}" if run.reason else ""
-    return f"{run.id} {run.status} after {took(run.duration) or '0s'}, {_steps(run)} steps{why}"
+    return f"{run.id} {run.status} after {took(run.duration) or '0s'}, {_steps(run)} step{'' if _steps(run) == '1' else 's'}{why}"
 
 
 def _under_way(run: Run) -> str:
     """Return a line where a map has come to its next quarter."""
-    found = [step.progress for step in run.waiting_for if step.progress]
-    if not found:
+    items = _items(run)
+    if items is None:
         return ""
-    done, of = found[0]
+    done, of = items
     percent = done * 100 // of // TOLD_PERCENT * TOLD_PERCENT
     return f"{run.id} {percent} % done" if percent else ""
 
 
 def _table(runs: list[Run]) -> RenderableType:
-    return table(
+    shown = table(
         COLUMNS,
         [
-            (run.id, run.version, str(run.status), _steps(run), took(run.duration), run.reason)
+            (_name(run), str(run.status), _steps(run), took(run.duration), _why(run))
             for run in runs
         ],
     )
+    # A line for each run, so that all of them are to be seen: where it is narrow, the reasons are cut off.
+    *narrow, reasons = shown.columns
+    for column in narrow:
+        column.no_wrap = True
+    for cell in reasons.cells:
+        if isinstance(cell, Text):
+            cell.no_wrap, cell.overflow = True, "ellipsis"
+    return shown
+
+
+def _name(run: Run) -> str:
+    return run.id if run.version == "1" else f"{run.id} ({run.version})"
+
+
+def _why(run: Run) -> str:
+    items = _items(run)
+    if items is not None:
+        return f"{items[0]:,} of {items[1]:,} items done"
+    return DATE.sub("", run.reason)
+
+
+def _items(run: Run) -> tuple[int, int] | None:
+    """Return how many items of an open map are done, of how many."""
+    if run.is_finished:
+        return None
+    return next((step.progress for step in run.waiting_for if step.progress), None)
 
 
 def _steps(run: Run) -> str:

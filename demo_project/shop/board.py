@@ -117,10 +117,7 @@ def _under_way(run: Run) -> str:
 def _table(runs: list[Run]) -> RenderableType:
     shown = table(
         COLUMNS,
-        [
-            (_name(run), str(run.status), _steps(run), took(run.duration), _why(run))
-            for run in runs
-        ],
+        [(_name(run), str(run.status), _steps(run), took(run.duration), _why(run)) for run in runs],
     )
     # A line for each run, so that all of them are to be seen: where it is narrow, the reasons are cut off.
     *narrow, reasons = shown.columns

@@ -206,7 +206,10 @@ class Question(TypedDict):
 @workflow(name="slow-partner")
 def slow_partner(ctx: WorkflowContext[Question]) -> int:
     """Ask a partner how many of an article they have; "503, come back in a second" is waited for."""
-    asking, sku = ctx.using(retries=3, retry_delay="0.5s", timeout="10s"), ctx.request_payload["sku"]
+    asking, sku = (
+        ctx.using(retries=3, retry_delay="0.5s", timeout="10s"),
+        ctx.request_payload["sku"],
+    )
     try:
         reply = asking.call("ask the partner", partner.url_for(sku))
     except CallError:

@@ -4,25 +4,29 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('shop', '0001_initial'),
+        ("shop", "0001_initial"),
     ]
 
     operations = [
         migrations.CreateModel(
-            name='Booking',
+            name="Booking",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('key', models.UUIDField(unique=True)),
-                ('webhook', models.TextField()),
-                ('booked_at', models.DateTimeField(auto_now_add=True)),
-                ('was_there', models.BooleanField(default=False)),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("key", models.UUIDField(unique=True)),
+                ("webhook", models.TextField()),
+                ("booked_at", models.DateTimeField(auto_now_add=True)),
+                ("was_there", models.BooleanField(default=False)),
             ],
         ),
         migrations.AddField(
-            model_name='mail',
-            name='link',
+            model_name="mail",
+            name="link",
             field=models.TextField(blank=True),
         ),
     ]

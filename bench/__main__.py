@@ -26,6 +26,10 @@ WORKLOADS = (
     "map",
     "map-http",
     "calls",
+    "sleepers",
+    "sleepers-20000",
+    "waiters",
+    "flow",
 )
 #: What issue and docs ask of PostgreSQL, printed beside what was measured.
 GOALS = {
@@ -39,6 +43,10 @@ GOALS = {
     "map": "5,000 items in ≤ 10 s",
     "map-http": "5,000 items in ≤ 10 s",
     "long-http": "≤ 5 s in all; replay ≤ 20 µs per recorded step",
+    "sleepers": "none early; late by p99 ≤ 1.5 s",
+    "sleepers-20000": "none early; all done in ≤ 12 s",
+    "waiters": "p95 ≤ 0.8 s",
+    "flow": "never two at once",
 }
 
 

@@ -18,6 +18,7 @@ from typing import Any
 RUNS, STEPS, LATENCY_RUNS, LONG = 500, 10, 60, 1_000
 CALLS, CALL_SECONDS = 500, 10
 ITEMS, FANS = 5_000, (50, 200)
+SLEEPERS, MANY_SLEEPERS, WAITERS, IN_LINE = 2_000, 20_000, 1_000, 5_000
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "bench.settings")
 
 
@@ -40,6 +41,7 @@ from django.db import connection
 from bench import (
     celery_app,  # noqa: F401  hints go where this app says
     machine,
+    waiting,
 )
 from bench.workflows import (
     http_items,
@@ -213,6 +215,14 @@ class Bench:
         )
         self.say(workload, measured, f"{LONG / total / self.limit:.2f} steps per limit transaction")
 
+    def waits(self, workload: str, measure: Callable[[int], tuple[str, float]], count: int) -> None:
+        """Measure runs that wait; they are cleared away, so that the next count is its own."""
+        try:
+            measured, per_second = measure(count)
+        finally:
+            Run.objects.filter(workflow__in=["sleeper", "waiter", "one_at_a_time"]).delete()
+        self.say(workload, measured, f"{per_second / self.limit:.2f} runs per limit transaction")
+
     def calls(self, workload: str) -> None:
         """Let many runs call a slow server at once, beside what else there is to do."""
         port = free_port()
@@ -319,6 +329,12 @@ def main() -> None:
             "parallel": lambda: bench.parallel("parallel"),
             "map": lambda: bench.map("map", mapped_items),
             "map-http": lambda: bench.map("map-http", http_items),
+            "sleepers": lambda: bench.waits("sleepers", waiting.sleepers, SLEEPERS),
+            "sleepers-20000": lambda: bench.waits(
+                "sleepers-20000", waiting.sleepers, MANY_SLEEPERS
+            ),
+            "waiters": lambda: bench.waits("waiters", waiting.waiters, WAITERS),
+            "flow": lambda: bench.waits("flow", waiting.flow, IN_LINE),
         }
         for name in sys.argv[1:] or workloads:
             workloads[name]()

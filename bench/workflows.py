@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from functools import partial
 from typing import Any
 
-from django_workflow import WorkflowContext, workflow
+from django_workflow import FlowControl, WorkflowContext, workflow
 
 
 def trivial(number: int) -> dict[str, int]:
@@ -44,3 +45,33 @@ http_steps = workflow(name="http_steps", transport="http")(steps)
 def slow_call(ctx: WorkflowContext[Any]) -> int:
     """Call a server that takes its time."""
     return ctx.call("slow", ctx.request_payload["url"]).status
+
+
+@workflow(name="sleeper", transport="inline")
+def sleeper(ctx: WorkflowContext[Any]) -> None:
+    """Sleep until the moment that the payload names."""
+    ctx.sleep_until("due", ctx.request_payload["due"])
+
+
+@workflow(name="waiter", transport="inline")
+def waiter(ctx: WorkflowContext[Any]) -> None:
+    """Wait for the event that the payload names."""
+    ctx.wait_for_event("event", ctx.request_payload["event"])
+
+
+def pass_alone(door: str) -> bool:
+    """Tell whether nobody else was in here: the file is there for as long as somebody is."""
+    try:
+        os.close(os.open(door, os.O_CREAT | os.O_EXCL))
+    except FileExistsError:
+        return False
+    os.unlink(door)
+    return True
+
+
+@workflow(
+    name="one_at_a_time", transport="inline", flow_control=FlowControl("bench", parallelism=1)
+)
+def one_at_a_time(ctx: WorkflowContext[Any]) -> bool:
+    """Pass a door that lets one in at a time."""
+    return ctx.run("pass", pass_alone, ctx.request_payload["door"])

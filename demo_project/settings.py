@@ -81,10 +81,17 @@ else:
     DATABASES = {"default": sqlite(os.environ.get("DEMO_DATABASE", str(BASE_DIR / "demo.sqlite3")))}
 
 # The address follows from the server that the demo starts; with it, workflows run over http unless they say otherwise.
-WORKFLOW: dict[str, Any] = {}
+WORKFLOW: dict[str, Any] = {
+    # The partner that "slow-partner" calls is this very site.
+    "CALL_ALLOW": ["127.0.0.0/8", "::1/128"],
+    "APPROVAL_MAILER": "demo_project.shop.mail.ask",
+}
 
 # The terminal shows the runs; what the server and the engine have to say goes to a file.
 LOG_FILE = os.environ.get("DEMO_LOG", str(RUN_DIR / "demo.log"))
+# Mails go to a folder, one file each.
+EMAIL_BACKEND = "django.core.mail.backends.filebased.EmailBackend"
+EMAIL_FILE_PATH = str(Path(LOG_FILE).parent / "mail")
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,

@@ -48,9 +48,23 @@ class Mail(models.Model):
     key = models.UUIDField(unique=True)
     recipient = models.EmailField()
     subject = models.CharField(max_length=200)
+    #: Where its reader decides, in a mail that asks for that.
+    link = models.TextField(blank=True)
 
     def __str__(self) -> str:
         return f"{self.subject} to {self.recipient}"
+
+
+class Booking(models.Model):
+    """A carrier that has been asked to come, and the webhook that it calls when it was there."""
+
+    key = models.UUIDField(unique=True)
+    webhook = models.TextField()
+    booked_at = models.DateTimeField(auto_now_add=True)
+    was_there = models.BooleanField(default=False)
+
+    def __str__(self) -> str:
+        return f"booking of {self.booked_at:%Y-%m-%d %H:%M:%S}"
 
 
 class Session(models.Model):

@@ -20,3 +20,8 @@ def charge(order: str, sku: str, quantity: int) -> Decimal:
 def refund(order: str, reason: str) -> int:
     """Give the money of an order back; return how many payments that were."""
     return Payment.objects.filter(order=order).update(refunded_for=reason)
+
+
+def pay_back(order: str, amount: Decimal) -> str:
+    """Return the number of a refund."""
+    return f"refund-{order}-{amount}"

@@ -1,4 +1,4 @@
-"""The demo's workflows: steps from a payload, a drip campaign, an order, a nightly report. Found by itself, as admin.py is."""
+"""The demo's workflows, from the simplest to the one that waits for children, webhooks and people. Found by itself, as admin.py is."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ from datetime import timedelta
 from decimal import Decimal
 from typing import Any, TypedDict
 
-from demo_project.shop import courier, mail, payments, stock
+from demo_project.shop import carrier, catalogue, courier, mail, partner, payments, stock
 from django_workflow import (
     AsyncWorkflowContext,
+    CallError,
     Cron,
     Failure,
+    FlowControl,
     NonRetryableError,
     RetryPolicy,
     WorkflowContext,
@@ -144,7 +146,8 @@ def refund(ctx: WorkflowContext[Order], failure: Failure) -> None:
     ctx.run("say sorry", mail.send, ctx.request_payload["email"], "We could not ship your order")
 
 
-# (d) A report, every night: the clock starts it, and it knows for which day it is.
+# (d) A report, every night: the clock starts it, and it knows for which day it is. However many there are (more reports may
+# name the key), one body at a time: the database has other things to do.
 
 
 def count_orders(day: str) -> int:
@@ -153,7 +156,9 @@ def count_orders(day: str) -> int:
 
 
 @workflow(
-    name="nightly-report", schedule=Cron("0 3 * * *", timezone="Europe/Paris", overlap="skip")
+    name="nightly-report",
+    schedule=Cron("0 3 * * *", timezone="Europe/Paris", overlap="skip"),
+    flow_control=FlowControl("reports", parallelism=1),
 )
 def nightly_report(ctx: WorkflowContext[None]) -> str:
     """Count the orders until the night before."""
@@ -161,3 +166,116 @@ def nightly_report(ctx: WorkflowContext[None]) -> str:
     orders = ctx.run("count orders", count_orders, day)
     ctx.run("send report", mail.send, "office@example.org", f"{orders} orders until {day}")
     return f"{orders} orders until {day}"
+
+
+# (e) A refund that a person approves, by the link in a mail. Waiting holds no worker.
+
+
+class Refund(TypedDict):
+    """What is to be paid back, and to whom."""
+
+    email: str
+    amount: str
+
+
+BOSS = "boss@example.org"
+
+
+@workflow(name="refund-approval")
+def refund_approval(ctx: WorkflowContext[Refund]) -> str:
+    """Ask the boss, pay back if they approve, and tell the customer either way."""
+    email, amount = ctx.request_payload["email"], ctx.request_payload["amount"]
+    asked = ctx.wait_for_approval(
+        "ask the boss", assignees=[BOSS], title=f"Refund {amount} to {email}?", timeout="1d"
+    )
+    if asked.approved:
+        ctx.run("pay back", payments.pay_back, ctx.workflow_run_id, Decimal(amount))
+    ctx.run("tell the customer", mail.send, email, f"Your refund: {asked.decision}")
+    return asked.decision
+
+
+# (f) A partner who is slow, and busy at first: a call holds no worker and no web process while it waits.
+
+
+class Question(TypedDict):
+    """Which article the partner is asked for."""
+
+    sku: str
+
+
+@workflow(name="slow-partner")
+def slow_partner(ctx: WorkflowContext[Question]) -> int:
+    """Ask a partner how many of an article they have; "503, come back in a second" is waited for."""
+    asking, sku = (
+        ctx.using(retries=3, retry_delay="0.5s", timeout="10s"),
+        ctx.request_payload["sku"],
+    )
+    try:
+        reply = asking.call("ask the partner", partner.url_for(sku))
+    except CallError:
+        # Nobody there. The partner is this demo, and started again it may have another port.
+        reply = asking.call("ask at the new address", partner.url_for(sku))
+    in_stock: int = reply.body["in_stock"]
+    return in_stock
+
+
+# (g) New prices for 500 articles: one step, whose items are recorded, retried and resumed each for itself.
+
+
+class Update(TypedDict):
+    """How many articles get a new price."""
+
+    articles: int
+
+
+@workflow(name="price-update", transport="inline")
+def price_update(ctx: WorkflowContext[Update]) -> dict[str, int]:
+    """Find the new prices, twenty at a time."""
+    articles = catalogue.articles(ctx.request_payload["articles"])
+    prices = ctx.map("reprice", catalogue.reprice, articles, max_parallel=20)
+    return {"articles": len(prices), "cents": sum(prices)}
+
+
+# (h) A parcel: two children pack, the carrier calls back, and the customer has a moment to say that they are at home.
+
+
+class Parcel(TypedDict):
+    """What is sent, in which boxes; whether the customer will answer, and how long that is waited for."""
+
+    boxes: list[int]
+    at_home: bool
+    patience: str
+
+
+AT_HOME = "at home?"
+
+
+@workflow(name="pack")
+def pack(ctx: WorkflowContext[int]) -> str:
+    """Pack one box; a run of its own, with its own retries."""
+    return ctx.run("pack", carrier.pack, ctx.request_payload)
+
+
+@workflow(name="parcel")
+def parcel(ctx: WorkflowContext[Parcel]) -> dict[str, Any]:
+    """Have every box packed, wait for the carrier, and deliver where the customer wants."""
+    first, second = ctx.request_payload["boxes"]
+    packed = ctx.parallel(
+        lambda: ctx.invoke("first box", pack, first),
+        lambda: ctx.invoke("second box", pack, second),
+    )
+    hook = ctx.create_webhook("carrier's webhook")
+    ctx.run("book the carrier", carrier.book, hook.webhook_url)
+    called = ctx.wait_for_webhook("carrier", hook, timeout="1h")
+    state = called.request.body["state"] if called.request else "lost"
+
+    def answered() -> str:
+        ctx.wait_for_event(AT_HOME, f"at-home:{ctx.workflow_run_id}", timeout="1h")
+        return "at the door"
+
+    def patience() -> str:
+        ctx.sleep("patience", ctx.request_payload["patience"])
+        return "at the neighbour's"
+
+    delivered = ctx.race(answered, patience).result
+    return {"packed": list(packed), "state": state, "delivered": delivered}

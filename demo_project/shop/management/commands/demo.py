@@ -17,9 +17,11 @@ from django.core.management.base import CommandError, CommandParser
 from django.db import connections
 
 from demo_project.shop import board, sessions
+from demo_project.shop.outsiders import Outsiders
 from django_workflow.management.base import stream_of
 from django_workflow.management.commands import workflow_dev
 from django_workflow.management.output import Screen
+from django_workflow.models import Run
 
 USER = PASSWORD = "demo"
 LONGEST_SECONDS = 60.0
@@ -86,9 +88,40 @@ class Command(workflow_dev.Command):
                 [f"{len(self.earlier)} runs of an earlier start were unfinished; they go on."]
             )
         screen.lines([f"{len(triggered)} runs were triggered.", ""])
-        runs = board.watch(screen, run_ids, seconds=LONGEST_SECONDS if self.is_to_exit else None)
-        wrong = sessions.complaints(runs)
-        screen.lines(["", *(wrong or [f"All {len(runs)} runs ended as they should."]), ""])
+        outsiders = Outsiders(address, plays_boss=self.is_to_exit)
+        runs = board.watch(
+            screen,
+            run_ids,
+            seconds=LONGEST_SECONDS if self.is_to_exit else None,
+            meanwhile=outsiders.act,
+            is_enough=lambda runs: not self.is_to_exit and outsiders.only_boss_missing(runs),
+        )
+        wrong = self._tell_end(screen, runs)
+        self._tell_places(screen, address, run_ids[-1])
+        if not self.is_to_exit:
+            self._wait_for_person(screen, outsiders, runs)
+        return 1 if wrong else 0
+
+    def _tell_end(self, screen: Screen, runs: list[Run]) -> list[str]:
+        ended = [run for run in runs if run.is_finished or self.is_to_exit]
+        wrong = sessions.complaints(ended)
+        said = (
+            f"All {len(runs)} runs ended as they should."
+            if len(ended) == len(runs)
+            else f"{len(ended)} of {len(runs)} runs ended as they should; the others wait for you: open the link above."
+        )
+        screen.lines(["", *(wrong or [said]), ""])
+        return wrong
+
+    def _wait_for_person(self, screen: Screen, outsiders: Outsiders, runs: list[Run]) -> None:
+        left = [run.id for run in runs if not run.is_finished]
+        if left:
+            screen.lines([""])
+            wrong = sessions.complaints(board.watch(screen, left, meanwhile=outsiders.act))
+            screen.lines(["", *(wrong or ["Now all runs have ended as they should."])])
+            screen.stream.flush()
+
+    def _tell_places(self, screen: Screen, address: str, run_id: str) -> None:
         screen.pairs(
             [
                 ("look at", f"{address}/"),
@@ -98,13 +131,13 @@ class Command(workflow_dev.Command):
                 ),
                 (
                     "in a shell",
-                    f"{_manage()} workflow_runs, {_manage()} workflow_show {run_ids[-1]}",
+                    f"{_manage()} workflow_runs, {_manage()} workflow_show {run_id}",
                 ),
+                ("mails", os.path.relpath(settings.EMAIL_FILE_PATH)),
                 ("log", os.path.relpath(settings.LOG_FILE)),
             ]
         )
         screen.stream.flush()
-        return 1 if wrong else 0
 
 
 def _manage() -> str:

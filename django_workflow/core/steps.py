@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 
 from django_workflow.core.approvals import ApprovalRequest
 from django_workflow.core.calls import CallRequest
+from django_workflow.core.codec import codec
 from django_workflow.core.durations import parse_duration
 from django_workflow.core.events import Wanted
 from django_workflow.core.exceptions import InvalidOptionError
@@ -22,6 +23,7 @@ from django_workflow.core.expressions import DelayExpression
 from django_workflow.core.flow import FlowControl, checked_flow
 from django_workflow.core.retry import RetryOn, RetryPolicy, checked_retry_on, parse_retry_delay
 from django_workflow.core.types import JSONValue, StepKind
+from django_workflow.core.undo import Undone, checked_undo
 from django_workflow.core.webhooks import WebhookOptions
 
 NAME_LENGTH = 200
@@ -40,6 +42,7 @@ class StepOptions:
     overlap: bool = False
     retry_on: RetryOn | None = None
     flow_control: FlowControl | None = None
+    undo: Callable[[Undone], Any] | None = None
 
     @classmethod
     def checked(cls, **options: Any) -> StepOptions:
@@ -54,12 +57,12 @@ class StepOptions:
         """Return a copy with these changes, checked."""
         unknown = sorted(
             set(changes)
-            - {"retries", "retry_delay", "retry_on", "timeout", "overlap", "flow_control"}
+            - {"retries", "retry_delay", "retry_on", "timeout", "overlap", "flow_control", "undo"}
         )
         if unknown:
             raise InvalidOptionError(
-                f"{unknown[0]!r} is not an option of a step. Known are retries, retry_delay, retry_on, timeout, overlap and "
-                "flow_control."
+                f"{unknown[0]!r} is not an option of a step. Known are retries, retry_delay, retry_on, timeout, overlap, "
+                "flow_control and undo."
             )
         checked_flow(changes.get("flow_control"), where="a step")
         if changes.get("retries") is not None:
@@ -68,6 +71,7 @@ class StepOptions:
             "retry_delay": parse_retry_delay,
             "timeout": parse_duration,
             "retry_on": checked_retry_on,
+            "undo": checked_undo,
         }
         for name, read in readers.items():
             if changes.get(name) is not None:
@@ -92,6 +96,7 @@ class StepOptions:
             overlap=self.overlap or base.overlap,
             retry_on=base.retry_on if self.retry_on is None else self.retry_on,
             flow_control=self.flow_control or base.flow_control,
+            undo=self.undo,
         )
 
     def _sets_delay(self) -> bool:
@@ -145,6 +150,16 @@ class RunStep(Step):
                 f'The body of step "{self.name}" is {self.fn!r}, which cannot be called. Give the function and '
                 "its arguments apart: ctx.run(name, function, *arguments)."
             )
+        if self.options.undo is not None:
+            self.called_with()
+
+    def called_with(self) -> str:
+        """Return what the body is called with, as its undo is told.
+
+        Raises:
+            NotSerializableError: it cannot be stored.
+        """
+        return codec.dumps({"args": list(self.args), "kwargs": self.kwargs}, what="arguments")
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from django_workflow.core.plain import plain
 from django_workflow.core.ports import get_runtime
 from django_workflow.core.redaction import Mask
 from django_workflow.core.telling import Progress
+from django_workflow.core.undo import AT_WORK
 from django_workflow.core.workflow import registry
 from django_workflow.models.about import find_row, reference
 from django_workflow.models.actions import Action
@@ -31,6 +32,10 @@ from django_workflow.models.lengths import (
 )
 
 
+#: Of a run that has failed: its undo or its failure handler has something to do.
+STILL_AT_WORK = Q(handler_status=types.RunStatus.RUNNING) | Q(undo_status__in=AT_WORK)
+
+
 class RunQuerySet(models.QuerySet["Run"]):
     """Named questions about runs."""
 
@@ -44,18 +49,18 @@ class RunQuerySet(models.QuerySet["Run"]):
                     types.RunStatus.CANCELLING,
                 ]
             )
-            | Q(status=types.RunStatus.FAILED, handler_status=types.RunStatus.RUNNING)
+            | Q(status=types.RunStatus.FAILED) & STILL_AT_WORK
         )
 
     def unfinished_or_paused(self) -> Self:
         """Runs that have not come to an end, held ones included."""
         ended = [*types.FINISHED, *types.DEAD_LETTER]
-        return self.exclude(status__in=ended) | self.filter(handler_status=types.RunStatus.RUNNING)
+        return self.exclude(status__in=ended) | self.filter(STILL_AT_WORK)
 
     def ended(self) -> Self:
         """Runs to which nothing happens any more unless a person acts."""
         ended = [*types.FINISHED, *types.DEAD_LETTER]
-        return self.filter(status__in=ended).exclude(handler_status=types.RunStatus.RUNNING)
+        return self.filter(status__in=ended).exclude(STILL_AT_WORK)
 
     def dead_letters(self) -> Self:
         """Failed and blocked runs, until they are resumed, restarted or deleted."""
@@ -148,9 +153,7 @@ class RunQuerySet(models.QuerySet["Run"]):
         )
         runs = self.model.objects
         of_this = runs.filter(parent=OuterRef("pk"), parent_waits=True)
-        will_tell = ~Q(status__in=[*types.FINISHED, types.RunStatus.FAILED]) | Q(
-            handler_status=types.RunStatus.RUNNING
-        )
+        will_tell = ~Q(status__in=[*types.FINISHED, types.RunStatus.FAILED]) | STILL_AT_WORK
         is_due = runs.filter(pk=OuterRef("pk"), deliveries__due_at__isnull=False)
         to_come = of_this.filter(will_tell | Exists(is_due))
         return (
@@ -189,6 +192,11 @@ class Run(RunHandle, models.Model):
     handler_status = models.CharField(_("failure handler"), max_length=12, default="")
     handler_round = models.PositiveIntegerField(default=0)
     handler_failure_text = models.TextField(null=True)  # noqa: DJ001
+    # Of the steps that can be undone: pending (what is in flight is awaited), running, completed or failed.
+    undo_status = models.CharField(_("undo"), max_length=12, default="", db_default="")
+    undo_round = models.PositiveIntegerField(default=0, db_default=0)
+    # Why the undo itself could not go on; what a single one raised is told by its step.
+    undo_failure_text = models.TextField(null=True)  # noqa: DJ001
     restarted_from = models.ForeignKey(
         "self",
         models.SET_NULL,
@@ -365,7 +373,8 @@ class Run(RunHandle, models.Model):
     def is_finished(self) -> bool:
         """Whether nothing will happen any more unless a person acts."""
         if self.status == types.RunStatus.FAILED:
-            return self.handler_status != types.RunStatus.RUNNING
+            at_work = self.handler_status == types.RunStatus.RUNNING or self.undo_status in AT_WORK
+            return not at_work
         return self.status in types.FINISHED or self.status in types.DEAD_LETTER
 
     @property
@@ -386,6 +395,12 @@ class Run(RunHandle, models.Model):
     def handler_failure(self) -> types.Failure | None:
         """Why the failure handler itself failed, or None."""
         text = self.handler_failure_text
+        return types.Failure.from_json(codec.loads(text)) if text else None
+
+    @property
+    def undo_failure(self) -> types.Failure | None:
+        """Why undoing could not go on, or None; what undoing one step raised is told by its own step."""
+        text = self.undo_failure_text
         return types.Failure.from_json(codec.loads(text)) if text else None
 
     @property
@@ -460,7 +475,13 @@ class Run(RunHandle, models.Model):
         ended = {*types.FINISHED, types.RunStatus.FAILED}
         left = [child for child in self.children.all() if child.status not in ended]
         ids = ", ".join(child.id for child in left[:3]) + (", …" if len(left) > 3 else "")
-        return f"cancelling its children: {ids}" if left else ""
+        if left:
+            return f"cancelling its children: {ids}"
+        if self.undo_status == "pending":
+            return "waiting for what is in flight, to undo it"
+        if self.undo_status == "running":
+            return "; ".join(["undoing its steps", *(step.reason for step in self.waiting_for)])
+        return ""
 
 
 class RunLabel(models.Model):

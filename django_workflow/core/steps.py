@@ -15,7 +15,6 @@ from typing import Any, ClassVar
 
 from django_workflow.core.approvals import ApprovalRequest
 from django_workflow.core.calls import CallRequest
-from django_workflow.core.codec import codec
 from django_workflow.core.durations import parse_duration
 from django_workflow.core.events import Wanted
 from django_workflow.core.exceptions import InvalidOptionError
@@ -150,16 +149,6 @@ class RunStep(Step):
                 f'The body of step "{self.name}" is {self.fn!r}, which cannot be called. Give the function and '
                 "its arguments apart: ctx.run(name, function, *arguments)."
             )
-        if self.options.undo is not None:
-            self.called_with()
-
-    def called_with(self) -> str:
-        """Return what the body is called with, as its undo is told.
-
-        Raises:
-            NotSerializableError: it cannot be stored.
-        """
-        return codec.dumps({"args": list(self.args), "kwargs": self.kwargs}, what="arguments")
 
 
 @dataclass(frozen=True, slots=True)

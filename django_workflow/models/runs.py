@@ -30,7 +30,7 @@ from django_workflow.models.lengths import (
     STEP_KEY_LENGTH,
     WORKFLOW_NAME_LENGTH,
 )
-
+from django_workflow.models.undo_fields import UndoFields
 
 #: Of a run that has failed: its undo or its failure handler has something to do.
 STILL_AT_WORK = Q(handler_status=types.RunStatus.RUNNING) | Q(undo_status__in=AT_WORK)
@@ -165,7 +165,7 @@ class RunQuerySet(models.QuerySet["Run"]):
         )
 
 
-class Run(RunHandle, models.Model):
+class Run(RunHandle, UndoFields):
     """One execution of a workflow, and the handle to it."""
 
     id = models.CharField(_("run ID"), primary_key=True, max_length=RUN_ID_LENGTH)
@@ -192,11 +192,6 @@ class Run(RunHandle, models.Model):
     handler_status = models.CharField(_("failure handler"), max_length=12, default="")
     handler_round = models.PositiveIntegerField(default=0)
     handler_failure_text = models.TextField(null=True)  # noqa: DJ001
-    # Of the steps that can be undone: pending (what is in flight is awaited), running, completed or failed.
-    undo_status = models.CharField(_("undo"), max_length=12, default="", db_default="")
-    undo_round = models.PositiveIntegerField(default=0, db_default=0)
-    # Why the undo itself could not go on; what a single one raised is told by its step.
-    undo_failure_text = models.TextField(null=True)  # noqa: DJ001
     restarted_from = models.ForeignKey(
         "self",
         models.SET_NULL,
@@ -398,12 +393,6 @@ class Run(RunHandle, models.Model):
         return types.Failure.from_json(codec.loads(text)) if text else None
 
     @property
-    def undo_failure(self) -> types.Failure | None:
-        """Why undoing could not go on, or None; what undoing one step raised is told by its own step."""
-        text = self.undo_failure_text
-        return types.Failure.from_json(codec.loads(text)) if text else None
-
-    @property
     def result(self) -> Any:
         """What the workflow returned, decoded.
 
@@ -477,11 +466,8 @@ class Run(RunHandle, models.Model):
         ids = ", ".join(child.id for child in left[:3]) + (", …" if len(left) > 3 else "")
         if left:
             return f"cancelling its children: {ids}"
-        if self.undo_status == "pending":
-            return "waiting for what is in flight, to undo it"
-        if self.undo_status == "running":
-            return "; ".join(["undoing its steps", *(step.reason for step in self.waiting_for)])
-        return ""
+        open_steps = [step.reason for step in self.waiting_for]
+        return "; ".join([self._undo_in_words, *open_steps]) if self._undo_in_words else ""
 
 
 class RunLabel(models.Model):

@@ -233,7 +233,11 @@ class DjangoRuntime(TriggerVerbs, ScheduleVerbs):
     def _resume_child(self, run: Run, *, force: bool, actor: Any) -> None:
         """Go on with the failed child whose error ended this run, before the run itself does."""
         failure = run.failure
-        if failure is None or failure.run_id is None or ((run.handler_status or run.undo_status) and not force):
+        if (
+            failure is None
+            or failure.run_id is None
+            or ((run.handler_status or run.undo_status) and not force)
+        ):
             return
         child = run.children.filter(parent_step=run.failed_step, pk=failure.run_id).first()
         if child is not None and child.status == RunStatus.FAILED:

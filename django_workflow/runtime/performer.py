@@ -23,6 +23,7 @@ from django_workflow.core.exceptions import DeliveryFencedError
 from django_workflow.core.flow import FlowControl
 from django_workflow.core.importable import dotted_path
 from django_workflow.core.journal import Journal, Record
+from django_workflow.core.replay import called_with
 from django_workflow.core.steps import (
     AtomicStep,
     MapStep,
@@ -223,7 +224,7 @@ class Performer:
             name=step.name,
             atomic=isinstance(step, AtomicStep),
             path=dotted_path(undo, WHAT),
-            arguments_text=step.called_with(),
+            arguments_text=called_with(step.args, step.kwargs),
         )
         return not self.exhausted
 

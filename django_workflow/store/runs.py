@@ -277,9 +277,7 @@ def _undos_left(run_id: str) -> Any:
 
 def _end_but_in_flight(run_id: str, *, is_undoing: bool) -> list[str]:
     """End what is due of a run, but for the turn and for bodies in flight that can be undone; return these steps."""
-    recorded = Step.objects.using(settings().DATABASE).filter(
-        run_id=run_id, sequence__isnull=False
-    )
+    recorded = Step.objects.using(settings().DATABASE).filter(run_id=run_id, sequence__isnull=False)
     keys = _undos_left(run_id).exclude(step_key__in=recorded.values("key"))
     begun = list(keys.values_list("step_key", flat=True))
     steps = _deliveries(run_id).exclude(step_key="")

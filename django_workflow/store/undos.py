@@ -10,7 +10,6 @@ from __future__ import annotations
 from typing import Any
 
 from django.db import transaction
-from django.db.models import F
 
 from django_workflow.conf import settings
 from django_workflow.core.types import RunStatus, StepStatus
@@ -68,9 +67,9 @@ def plan(claim: Claim) -> bool:
         in_flight = due.filter(
             step_key__in=[undo.step_key for undo in left], due_at__gt=database_now()
         ).exclude(leased_by="")
-        ends = min(in_flight.values_list("due_at", flat=True), default=None)
-        if ends is not None:
-            due.filter(step_key="").update(due_at=ends)
+        first = in_flight.order_by("due_at").first()
+        if first is not None:
+            due.filter(step_key="").update(due_at=first.due_at)
             return True
         recorded = dict(
             Step.objects.using(alias)
@@ -84,7 +83,7 @@ def plan(claim: Claim) -> bool:
         )
         # What is not recorded was begun last; an atomic body without a result has left nothing.
         left = [undo for undo in left if not undo.atomic or undo.step_key in done]
-        left.sort(key=lambda undo: -recorded.get(undo.step_key, claim.wakes + 1))
+        left.sort(key=lambda undo: -(recorded.get(undo.step_key) or claim.wakes + 1))
         number = claim.run.undo_round + 1
         for place, undo in enumerate(left, 1):
             undo.round, undo.place = number, place
@@ -128,10 +127,3 @@ def end(claim: Claim, done: list[int], *, is_failed: bool, failure_text: str | N
 def forget(run_id: str) -> None:
     """Forget what undoes the steps of a generation that has ended well."""
     _undos(run_id).delete()
-
-
-def wake_turn(run_id: str) -> None:
-    """Raise the counter of a turn that is held, and make due one that is not."""
-    Delivery.objects.using(settings().DATABASE).filter(run_id=run_id, step_key="").update(
-        wakes=F("wakes") + 1
-    )

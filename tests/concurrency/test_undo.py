@@ -49,9 +49,7 @@ def began(run: Run) -> None:
 
 
 @pytest.mark.parametrize("flow", [alone, beside])
-def test_cancel_waits_for_a_body_in_flight_and_undoes_what_it_did(
-    flow: Any, crew: Threads
-) -> None:
+def test_cancel_waits_for_a_body_in_flight_and_undoes_what_it_did(flow: Any, crew: Threads) -> None:
     name, gate = ("first" if flow is alone else "left"), Gate()
     bodies.during[name] = gate.hold
     run = flow.trigger()

@@ -69,6 +69,7 @@ from django_workflow.core.races import RaceResult
 from django_workflow.core.retry import RetryPolicy
 from django_workflow.core.telling import Progress
 from django_workflow.core.types import Failure, RunStatus, StepStatus
+from django_workflow.core.undo import Undone
 from django_workflow.core.webhooks import Webhook, WebhookRequest, WebhookResult
 from django_workflow.core.workflow import Workflow, workflow
 
@@ -132,6 +133,7 @@ __all__ = [
     "TooManyStepsError",
     "TransactionOpenError",
     "UndecodableValueError",
+    "Undone",
     "Webhook",
     "WebhookRequest",
     "WebhookResult",

@@ -28,6 +28,7 @@ from django_workflow.core.exceptions import (
     ArgumentDrift,
     ArgumentDriftError,
     ContinueInterrupt,
+    InvalidOptionError,
     NonDeterminismError,
     TooManyStepsError,
     UndecodableValueError,
@@ -117,6 +118,15 @@ class Host(Protocol):
         first; what is written is added to the journal, markers before the step. What it raises leaves the
         pass and is raised by ``run()``: user code does not see it.
         """
+
+
+def called_with(args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
+    """Return what a body is called with as it is stored for its undo.
+
+    Raises:
+        NotSerializableError: it cannot be stored.
+    """
+    return codec.dumps({"args": list(args), "kwargs": kwargs}, what="arguments")
 
 
 class Replay(ABC):
@@ -234,9 +244,23 @@ class Replay(ABC):
     ) -> Step:
         """Build the step where it has no result yet."""
         faults.check_storable(name, key, run_id=self.run_id)
+        if options.undo is not None:
+            self._check_undo(kind, name, fields)
         if self.max_steps is not None and len(self.journal.records) >= self.max_steps:
             raise faults.too_many_steps(self.max_steps, run_id=self.run_id)
         return kind(key, name, branch.path, options, *fields)
+
+    def _check_undo(self, kind: type[Step], name: str, fields: tuple[Any, ...]) -> None:
+        """Refuse what nobody would ever undo, and arguments that could not be told."""
+        if self.prefix:
+            raise InvalidOptionError(
+                f'Step "{name}" is one of the failure handler, whose steps are not undone: leave undo out.'
+            )
+        if kind.kind not in (StepKind.RUN, StepKind.ATOMIC):
+            raise InvalidOptionError(
+                f'Step "{name}" is a {kind.kind}; undo is for ctx.run and ctx.atomic.'
+            )
+        called_with(*fields[1:])
 
     def ask_host(self, step: Step, record: Record | None) -> Record | None:
         """Have the step executed, and count as met what the host has added to the journal: markers, the step."""

@@ -22,6 +22,7 @@ from django_workflow.core.expressions import DelayExpression
 from django_workflow.core.flow import FlowControl, checked_flow
 from django_workflow.core.retry import RetryOn, RetryPolicy, checked_retry_on, parse_retry_delay
 from django_workflow.core.types import JSONValue, StepKind
+from django_workflow.core.undo import Undone, checked_undo
 from django_workflow.core.webhooks import WebhookOptions
 
 NAME_LENGTH = 200
@@ -40,6 +41,7 @@ class StepOptions:
     overlap: bool = False
     retry_on: RetryOn | None = None
     flow_control: FlowControl | None = None
+    undo: Callable[[Undone], Any] | None = None
 
     @classmethod
     def checked(cls, **options: Any) -> StepOptions:
@@ -54,12 +56,12 @@ class StepOptions:
         """Return a copy with these changes, checked."""
         unknown = sorted(
             set(changes)
-            - {"retries", "retry_delay", "retry_on", "timeout", "overlap", "flow_control"}
+            - {"retries", "retry_delay", "retry_on", "timeout", "overlap", "flow_control", "undo"}
         )
         if unknown:
             raise InvalidOptionError(
-                f"{unknown[0]!r} is not an option of a step. Known are retries, retry_delay, retry_on, timeout, overlap and "
-                "flow_control."
+                f"{unknown[0]!r} is not an option of a step. Known are retries, retry_delay, retry_on, timeout, overlap, "
+                "flow_control and undo."
             )
         checked_flow(changes.get("flow_control"), where="a step")
         if changes.get("retries") is not None:
@@ -68,6 +70,7 @@ class StepOptions:
             "retry_delay": parse_retry_delay,
             "timeout": parse_duration,
             "retry_on": checked_retry_on,
+            "undo": checked_undo,
         }
         for name, read in readers.items():
             if changes.get(name) is not None:
@@ -92,6 +95,7 @@ class StepOptions:
             overlap=self.overlap or base.overlap,
             retry_on=base.retry_on if self.retry_on is None else self.retry_on,
             flow_control=self.flow_control or base.flow_control,
+            undo=self.undo,
         )
 
     def _sets_delay(self) -> bool:

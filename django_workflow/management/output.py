@@ -235,6 +235,9 @@ def header_lines(run: Run) -> list[str]:
     if run.status == "completed":
         lines.append(f"result: {_one_line(run.shown_result)}")
     lines += _failure_lines("failure", run.failure)
+    if run.undo_status:
+        lines.append(f"undo: {run.undo_status}")
+    lines += _failure_lines("failure of the undo", run.undo_failure)
     if run.handler_status:
         lines.append(f"failure handler: {run.handler_status}")
     return lines + _failure_lines("failure of the handler", run.handler_failure)

@@ -25,6 +25,7 @@ from django_workflow.models.maps import MapItem
 from django_workflow.models.runs import Run, RunLabel, RunQuerySet
 from django_workflow.models.schedules import Schedule, ScheduledRun, ScheduleQuerySet
 from django_workflow.models.steps import Attempt, Step, StepFields
+from django_workflow.models.undos import Undo
 from django_workflow.models.webhooks import Webhook
 
 __all__ = [
@@ -56,6 +57,7 @@ __all__ = [
     "StepFields",
     "Sweep",
     "TriggerKey",
+    "Undo",
     "Waiter",
     "WaiterQuerySet",
     "Webhook",

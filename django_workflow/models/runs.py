@@ -16,6 +16,7 @@ from django_workflow.core.plain import plain
 from django_workflow.core.ports import get_runtime
 from django_workflow.core.redaction import Mask
 from django_workflow.core.telling import Progress
+from django_workflow.core.undo import AT_WORK
 from django_workflow.core.workflow import registry
 from django_workflow.models.about import find_row, reference
 from django_workflow.models.actions import Action
@@ -29,6 +30,10 @@ from django_workflow.models.lengths import (
     STEP_KEY_LENGTH,
     WORKFLOW_NAME_LENGTH,
 )
+from django_workflow.models.undo_fields import UndoFields
+
+#: Of a run that has failed: its undo or its failure handler has something to do.
+STILL_AT_WORK = Q(handler_status=types.RunStatus.RUNNING) | Q(undo_status__in=AT_WORK)
 
 
 class RunQuerySet(models.QuerySet["Run"]):
@@ -44,18 +49,18 @@ class RunQuerySet(models.QuerySet["Run"]):
                     types.RunStatus.CANCELLING,
                 ]
             )
-            | Q(status=types.RunStatus.FAILED, handler_status=types.RunStatus.RUNNING)
+            | Q(status=types.RunStatus.FAILED) & STILL_AT_WORK
         )
 
     def unfinished_or_paused(self) -> Self:
         """Runs that have not come to an end, held ones included."""
         ended = [*types.FINISHED, *types.DEAD_LETTER]
-        return self.exclude(status__in=ended) | self.filter(handler_status=types.RunStatus.RUNNING)
+        return self.exclude(status__in=ended) | self.filter(STILL_AT_WORK)
 
     def ended(self) -> Self:
         """Runs to which nothing happens any more unless a person acts."""
         ended = [*types.FINISHED, *types.DEAD_LETTER]
-        return self.filter(status__in=ended).exclude(handler_status=types.RunStatus.RUNNING)
+        return self.filter(status__in=ended).exclude(STILL_AT_WORK)
 
     def dead_letters(self) -> Self:
         """Failed and blocked runs, until they are resumed, restarted or deleted."""
@@ -148,9 +153,7 @@ class RunQuerySet(models.QuerySet["Run"]):
         )
         runs = self.model.objects
         of_this = runs.filter(parent=OuterRef("pk"), parent_waits=True)
-        will_tell = ~Q(status__in=[*types.FINISHED, types.RunStatus.FAILED]) | Q(
-            handler_status=types.RunStatus.RUNNING
-        )
+        will_tell = ~Q(status__in=[*types.FINISHED, types.RunStatus.FAILED]) | STILL_AT_WORK
         is_due = runs.filter(pk=OuterRef("pk"), deliveries__due_at__isnull=False)
         to_come = of_this.filter(will_tell | Exists(is_due))
         return (
@@ -162,7 +165,7 @@ class RunQuerySet(models.QuerySet["Run"]):
         )
 
 
-class Run(RunHandle, models.Model):
+class Run(RunHandle, UndoFields):
     """One execution of a workflow, and the handle to it."""
 
     id = models.CharField(_("run ID"), primary_key=True, max_length=RUN_ID_LENGTH)
@@ -365,7 +368,8 @@ class Run(RunHandle, models.Model):
     def is_finished(self) -> bool:
         """Whether nothing will happen any more unless a person acts."""
         if self.status == types.RunStatus.FAILED:
-            return self.handler_status != types.RunStatus.RUNNING
+            at_work = self.handler_status == types.RunStatus.RUNNING or self.undo_status in AT_WORK
+            return not at_work
         return self.status in types.FINISHED or self.status in types.DEAD_LETTER
 
     @property
@@ -460,7 +464,10 @@ class Run(RunHandle, models.Model):
         ended = {*types.FINISHED, types.RunStatus.FAILED}
         left = [child for child in self.children.all() if child.status not in ended]
         ids = ", ".join(child.id for child in left[:3]) + (", …" if len(left) > 3 else "")
-        return f"cancelling its children: {ids}" if left else ""
+        if left:
+            return f"cancelling its children: {ids}"
+        open_steps = [step.reason for step in self.waiting_for]
+        return "; ".join([self._undo_in_words, *open_steps]) if self._undo_in_words else ""
 
 
 class RunLabel(models.Model):

@@ -201,6 +201,11 @@ class DjangoRuntime(TriggerVerbs, ScheduleVerbs):
             done = audited("resume", run_id, lambda: store.unpause(run_id), actor=actor, why=why)
         elif run.status in (RunStatus.FAILED, RunStatus.BLOCKED):
             self._resume_child(run, force=force, actor=actor)
+            if run.undo_status and not force:
+                self._refuse(
+                    run_id, "resume", RunStatus(run.status),
+                    f"The undo of its steps is {run.undo_status}: what they did is taken back, yet they count as done. Pass force=True to go on all the same.",
+                )  # fmt: skip
             if run.handler_status and not force:
                 self._refuse(
                     run_id, "resume", RunStatus(run.status),
@@ -228,7 +233,11 @@ class DjangoRuntime(TriggerVerbs, ScheduleVerbs):
     def _resume_child(self, run: Run, *, force: bool, actor: Any) -> None:
         """Go on with the failed child whose error ended this run, before the run itself does."""
         failure = run.failure
-        if failure is None or failure.run_id is None or (run.handler_status and not force):
+        if (
+            failure is None
+            or failure.run_id is None
+            or ((run.handler_status or run.undo_status) and not force)
+        ):
             return
         child = run.children.filter(parent_step=run.failed_step, pk=failure.run_id).first()
         if child is not None and child.status == RunStatus.FAILED:

@@ -43,6 +43,7 @@ from django_workflow.core.replay_async import AsyncReplay
 from django_workflow.core.replay_sync import SyncReplay
 from django_workflow.core.steps import Step
 from django_workflow.core.types import Failure, RunStatus, StepStatus
+from django_workflow.core.undo import AT_WORK
 from django_workflow.core.workflow import Workflow, registry
 from django_workflow.runtime.announcing import around_pass, run_cancelled
 from django_workflow.runtime.endings import Ending
@@ -63,8 +64,9 @@ from django_workflow.runtime.performer import Allowance, Performer
 from django_workflow.runtime.registering import Registering
 from django_workflow.runtime.timers import over, record_elapsed
 from django_workflow.runtime.trouble import DeliveryTroubleError, no_answer, refuse_open_transaction
+from django_workflow.runtime.undoing import UndoEnding, has_undo, prefix_of, undo_steps
 from django_workflow.runtime.urls import url_of
-from django_workflow.store import claims, maps, records, runs
+from django_workflow.store import claims, maps, records, runs, undos
 from django_workflow.store.rows import Claim
 
 logger = logging.getLogger(__name__)
@@ -111,19 +113,26 @@ def _carry_on(
     claim: Claim, worker: str, allowance: Allowance, performer: Callable[..., Performer]
 ) -> End:
     status = claim.run.status
+    in_undo = has_undo(claim)
+    if in_undo and claim.run.undo_status == "pending":
+        undos.plan(claim)
+        return End.OVER
     in_handler = status == RunStatus.FAILED and claim.run.handler_status == RunStatus.RUNNING
-    if status not in (RunStatus.PENDING, RunStatus.RUNNING) and not in_handler:
+    in_handler = in_handler and claim.run.undo_status not in AT_WORK
+    if status not in (RunStatus.PENDING, RunStatus.RUNNING) and not in_handler and not in_undo:
         return _stand_still(claim)
     workflow = registry.find(claim.run.workflow)
     if workflow is None:
         raise DeliveryTroubleError(
             f'This process knows no workflow "{claim.run.workflow}": is it deployed here? Waiting for one that does.'
         )
-    if claim.run.version not in workflow.versions:
+    if claim.run.version not in workflow.versions and not in_undo:
         raise DeliveryTroubleError(
             f'This process knows no version "{claim.run.version}" of workflow "{workflow.name}". Waiting for one that does.'
         )
-    return _Entry(claim, workflow, worker, allowance, performer, in_handler=in_handler).go()
+    return _Entry(
+        claim, workflow, worker, allowance, performer, in_handler=in_handler, in_undo=in_undo
+    ).go()
 
 
 def pass_over(
@@ -168,6 +177,7 @@ class _Entry:
         make_performer: Callable[..., Performer],
         *,
         in_handler: bool,
+        in_undo: bool = False,
     ) -> None:
         self.claim = claim
         self.workflow = workflow
@@ -175,12 +185,18 @@ class _Entry:
         self.allowance = allowance
         self.make_performer = make_performer
         self.in_handler = in_handler
+        self.in_undo = in_undo
+        #: Beside the function, which is not entered any more.
+        self.is_beside = in_handler or in_undo
         #: The step that a step delivery is for; the map, where it is for a slice of one.
         self.slice = slice_of(claim.step_key)
         self.target = claim.step_key if self.slice is None else self.slice[0]
         self.prefix = f"failure.{claim.run.handler_round}/" if in_handler else ""
+        if in_undo:
+            self.prefix = prefix_of(claim)
         self.options = run_options(claim.run, workflow, flow_of(claim.run, workflow))
-        self.ending = Ending(claim, workflow, self.options, in_handler=in_handler)
+        ending = UndoEnding if in_undo else Ending
+        self.ending = ending(claim, workflow, self.options, in_handler=in_handler)
 
     def go(self) -> End:
         """Pass until the claim has ended, or there is more to do than is allowed."""
@@ -253,7 +269,7 @@ class _Entry:
     def _is_expired(self) -> bool:
         """Cancel the run if it begins later than its trigger allowed."""
         seconds = stored_options(self.claim.run.options_text).get("ttl")
-        if seconds is None:
+        if seconds is None or self.is_beside:
             return False
         run = self.claim.run
         limit = run.created_at + timedelta(seconds=seconds)
@@ -272,7 +288,7 @@ class _Entry:
     def _is_overdue(self) -> bool:
         """Fail the run if its own timeout is over."""
         deadline = self.claim.run.deadline
-        if deadline is None or self.in_handler or deadline > self.claim.now:
+        if deadline is None or self.is_beside or deadline > self.claim.now:
             return False
         failure = Failure(
             message=f"The run had not ended by {deadline:%Y-%m-%d %H:%M:%S} UTC, its timeout.",
@@ -285,7 +301,7 @@ class _Entry:
         return True
 
     def _add_elapsed(self) -> None:
-        if not self.claim.is_turn:
+        if not self.claim.is_turn or self.claim.run.status == RunStatus.CANCELLING:
             return
         known, is_behind = self.journal.watermark, False
         for timer in over(self.journal.open_records(), self.claim.now):
@@ -323,7 +339,7 @@ class _Entry:
         except UndecodableValueError as error:
             return Diverged(error)
         self.performer.telling.begin_pass()
-        replay_class = AsyncReplay if self.workflow.is_async else SyncReplay
+        replay_class = AsyncReplay if self._is_async else SyncReplay
         replay = replay_class(
             self.journal,
             self.performer,
@@ -333,7 +349,7 @@ class _Entry:
             retried=self.claim.run.code_attempts,
             strict_arguments=self.workflow.options.strict_arguments
             or self.performer.strict_arguments,
-            max_steps=settings().MAX_STEPS,
+            max_steps=None if self.in_undo else settings().MAX_STEPS,
             hear=self.performer.telling.hear,
         )
         logger.debug("Pass of run %s", self.claim.run_id, extra={"run_id": self.claim.run_id})
@@ -342,9 +358,16 @@ class _Entry:
         self.markers = tuple(replay.markers)
         return outcome
 
+    @property
+    def _is_async(self) -> bool:
+        """Whether the function of this entry is awaited; that which undoes steps is a plain one."""
+        return self.workflow.is_async and not self.in_undo
+
     def _function(self, replay: Replay) -> Callable[[], Any]:
-        context_class: Any = AsyncWorkflowContext if self.workflow.is_async else WorkflowContext
+        context_class: Any = AsyncWorkflowContext if self._is_async else WorkflowContext
         context = context_class(replay)
+        if self.in_undo:
+            return partial(undo_steps, context, self.claim)
         if not self.in_handler:
             function = self.workflow.versions[self.claim.run.version]
             return lambda: function(context)
@@ -461,6 +484,6 @@ class _Entry:
 
     def _deadline(self) -> datetime | None:
         moments = [*self.performer.in_line.values()]
-        if not self.in_handler:
+        if not self.is_beside:
             moments.append(self.claim.run.deadline)
         return min((moment for moment in moments if moment is not None), default=None)

@@ -21,7 +21,9 @@ from django_workflow.core.codec import codec
 from django_workflow.core.context import CurrentStep, Triggers
 from django_workflow.core.exceptions import DeliveryFencedError
 from django_workflow.core.flow import FlowControl
+from django_workflow.core.importable import dotted_path
 from django_workflow.core.journal import Journal, Record
+from django_workflow.core.replay import called_with
 from django_workflow.core.steps import (
     AtomicStep,
     MapStep,
@@ -31,6 +33,7 @@ from django_workflow.core.steps import (
     StepOptions,
 )
 from django_workflow.core.types import Failure, StepStatus
+from django_workflow.core.undo import WHAT
 from django_workflow.models import Attempt
 from django_workflow.runtime.announcing import around_step, step_ended
 from django_workflow.runtime.atomics import perform_atomic
@@ -45,7 +48,7 @@ from django_workflow.runtime.handlers import HANDLERS
 from django_workflow.runtime.overtime import Overtime
 from django_workflow.runtime.step_rows import marker_row, record_of
 from django_workflow.runtime.telling import Telling
-from django_workflow.store import claims, records
+from django_workflow.store import claims, records, undos
 from django_workflow.store.flow import Slot
 from django_workflow.store.records import AttemptRow
 from django_workflow.store.rows import Claim, StepRow
@@ -183,11 +186,16 @@ class Performer:
             if self.claim.tries > 1 and not claims.mark_begun(self.claim, step.key):
                 self.fenced = True
                 return None
+            if options.undo is not None and not self._registers_undo(step, options.undo):
+                return None
             if atomic and connection().vendor == "sqlite":
                 # The body will hold the only write lock, so nobody could renew its lease meanwhile.
                 claims.renew(
                     [(self.claim.delivery_id, self.claim.token)], (timeout or timedelta(0)) + GRACE
                 )
+        except DeliveryFencedError:
+            self.fenced = True
+            return None
         except DatabaseError as error:
             self.broken = error
             return None
@@ -207,6 +215,18 @@ class Performer:
         )
         call = _Call(step, record, markers, attempt, options, timeout, current)
         return perform_atomic(self, call) if atomic else self._perform_run(call)
+
+    def _registers_undo(self, step: RunStep, undo: Callable[..., Any]) -> bool:
+        """Keep what undoes a step before its body begins; False where the run does not go on any more."""
+        self.exhausted = not undos.register(
+            self.claim,
+            step.key,
+            name=step.name,
+            atomic=isinstance(step, AtomicStep),
+            path=dotted_path(undo, WHAT),
+            arguments_text=called_with(step.args, step.kwargs),
+        )
+        return not self.exhausted
 
     def body_of(self, step: MapStep) -> Callable[[Any], Any]:
         """Return what is called with the items of a map."""

@@ -17,6 +17,7 @@ from django.db.models import Q
 from django_workflow.conf import settings
 from django_workflow.core.types import FINISHED, RunStatus, StepStatus
 from django_workflow.models import Delivery, Run
+from django_workflow.models.runs import STILL_AT_WORK
 from django_workflow.store import triggers
 from django_workflow.store.claims import now as database_now
 from django_workflow.store.records import OPEN, Recorded, fenced, moved
@@ -24,9 +25,7 @@ from django_workflow.store.rows import DELIVERY, RUN, STEP, Claim, StepRow, mome
 from django_workflow.store.sql import connection, dialect
 from django_workflow.store.triggers import NewRun
 
-ENDED = Q(status__in=sorted(FINISHED)) | Q(status=RunStatus.FAILED) & ~Q(
-    handler_status=RunStatus.RUNNING
-)
+ENDED = Q(status__in=sorted(FINISHED)) | Q(status=RunStatus.FAILED) & ~STILL_AT_WORK
 
 
 def _runs() -> Any:

@@ -31,7 +31,10 @@ TICKET_COLUMNS = (
 )  # fmt: skip
 #: How many slots are given in one transaction, and how many keys one sweep looks after.
 MOST = 200
-CAN_GO_ON = "(r.status IN ('pending', 'running', 'cancelling') OR (r.status = 'failed' AND r.handler_status = 'running'))"
+CAN_GO_ON = (
+    "(r.status IN ('pending', 'running', 'cancelling') OR (r.status = 'failed' "
+    "AND (r.handler_status = 'running' OR r.undo_status IN ('pending', 'running'))))"
+)
 
 
 class Slot(NamedTuple):

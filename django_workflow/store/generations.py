@@ -8,6 +8,7 @@ from django.db.models import F
 from django_workflow.conf import settings
 from django_workflow.core.types import RunStatus
 from django_workflow.models import Attempt, Generation, PastStep, Run, StepFields
+from django_workflow.store import undos
 from django_workflow.store.claims import now as database_now
 from django_workflow.store.rows import STEP, Claim
 from django_workflow.store.runs import end_claim, wake
@@ -55,6 +56,7 @@ def continue_as_new(claim: Claim, payload_text: str | None, version: str) -> boo
             finished_at=moment,
         )
         _put_aside(claim.run_id, past)
+        undos.forget(claim.run_id)
     return True
 
 

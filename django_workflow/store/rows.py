@@ -36,6 +36,8 @@ class RunRow(NamedTuple):
     continued_at: datetime | None = None
     parent_waits: bool = False
     depth: int = 0
+    undo_status: str = ""
+    undo_round: int = 0
 
 
 RUN_COLUMNS = RunRow._fields

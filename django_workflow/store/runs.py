@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -10,7 +11,8 @@ from django.db.models import Case, F, Value, When
 
 from django_workflow.conf import settings
 from django_workflow.core.types import RunStatus, StepStatus
-from django_workflow.models import Delivery, FlowTicket, Run, Step
+from django_workflow.core.undo import AT_WORK
+from django_workflow.models import Delivery, FlowTicket, Run, Step, Undo
 from django_workflow.store import requests, waiters
 from django_workflow.store.claims import now as database_now
 from django_workflow.store.records import OPEN, AttemptRow, keep_attempt
@@ -47,14 +49,16 @@ def complete(claim: Claim, result_text: str | None, *, leaves_open: bool) -> boo
         kept = " AND step_key <> ''" if claim.run.parent_waits else ""
         cursor.execute(f"DELETE FROM {DELIVERY} WHERE run_id = %s{kept}", (claim.run_id,))
         if leaves_open:
-            _close_steps(claim.run_id, StepStatus.ABANDONED)
+            close_steps(claim.run_id, StepStatus.ABANDONED)
     return True
 
 
-def _close_steps(run_id: str, status: StepStatus) -> None:
-    Step.objects.using(settings().DATABASE).filter(run_id=run_id, status__in=OPEN).update(
-        status=status, finished_at=database_now()
-    )
+def close_steps(run_id: str, status: StepStatus, *, but: Sequence[str] = ()) -> None:
+    """Close the open steps of a run, those of its undo aside, and end what they wait for."""
+    found = Step.objects.using(settings().DATABASE).filter(run_id=run_id, status__in=OPEN)
+    if but:
+        found = found.exclude(key__in=but)
+    found.exclude(branch__startswith="undo.").update(status=status, finished_at=database_now())
     waiters.delete_of_run(run_id)
     requests.delete_open(run_id)
     _tickets(run_id).delete()
@@ -113,7 +117,7 @@ def end_badly(
 ) -> bool:
     """Make the run a dead letter: failed or blocked. Its open steps stay as they are; nothing of it is due any more.
 
-    With a failure handler the turn is due at once, for the handler's branch. Returns False if the claim is stale.
+    With steps to undo, or a failure handler, the turn is due at once for that. Returns False if the claim is stale.
     """
     with transaction.atomic(using=settings().DATABASE):
         if not _still_held(claim):
@@ -123,6 +127,9 @@ def end_badly(
             "failure_text": failure_text,
             "failed_step": failed_step,
         }
+        with_undo = status == RunStatus.FAILED and _undos_left(claim.run_id).exists()
+        if with_undo:
+            changes |= {"undo_status": "pending", "code_attempts": 0}
         if with_handler:
             changes |= {
                 "handler_status": RunStatus.RUNNING,
@@ -140,7 +147,7 @@ def end_badly(
             keep_attempt(claim, attempt)
         _deliveries(claim.run_id).exclude(step_key="").filter(leased_by="").update(due_at=None)
         _leave_lines(claim.run_id)
-        if with_handler or (status == RunStatus.FAILED and claim.run.parent_waits):
+        if with_handler or with_undo or (status == RunStatus.FAILED and claim.run.parent_waits):
             _wake(claim.run_id)
     return True
 
@@ -224,7 +231,8 @@ def cancel(
     """Cancel an unfinished run or a dead letter: fence its deliveries, close its open steps.
 
     A run with children that go with it is cancelling until they are cancelled, which its turn sees to. Returns None
-    when done, else the state found. A parent that is being cancelled itself need not be told of what is done at once.
+    when done, else the state found. The same holds while there are steps to undo, after the children; what is in
+    flight of those keeps its lease, and may record. A parent that is being cancelled itself need not be told of what is done at once.
     ``failure_text`` tells why where no person did.
     """
     states = [
@@ -238,19 +246,53 @@ def cancel(
     with transaction.atomic(using=settings().DATABASE):
         # From here on nothing of the run can record, and a fan-out that was being written is there to be seen.
         lock(run_id)
-        is_alone = not Run.objects.using(settings().DATABASE).to_cancel_with(run_id).exists()
+        is_undoing = _runs(run_id).filter(undo_status__in=AT_WORK).exists()
+        with_undo = is_undoing or _undos_left(run_id).exists()
+        is_alone = not (
+            with_undo or Run.objects.using(settings().DATABASE).to_cancel_with(run_id).exists()
+        )
         changes: dict[str, Any] = {"status": RunStatus.CANCELLING, "handler_status": ""}
         if is_alone:
             changes |= {"status": RunStatus.CANCELLED, "finished_at": database_now()}
+        if with_undo and not is_undoing:
+            changes |= {"undo_status": "pending", "code_attempts": 0}
         if failure_text is not None:
             changes["failure_text"] = failure_text
         if by_parent:
             changes["parent_waits"] = not is_alone
         if _runs(run_id).filter(status__in=states).update(**changes):
-            _end_deliveries(run_id, keeps_turn=not is_alone)
-            _close_steps(run_id, StepStatus.CANCELLED)
+            in_flight: list[str] = []
+            if with_undo:
+                in_flight = _end_but_in_flight(run_id, is_undoing=is_undoing)
+            else:
+                _end_deliveries(run_id, keeps_turn=not is_alone)
+            close_steps(run_id, StepStatus.CANCELLED, but=in_flight)
             return None
     return state_of(run_id)
+
+
+def _undos_left(run_id: str) -> Any:
+    return Undo.objects.using(settings().DATABASE).filter(run_id=run_id, undone=False)
+
+
+def _end_but_in_flight(run_id: str, *, is_undoing: bool) -> list[str]:
+    """End what is due of a run, but for the turn and for bodies in flight that can be undone; return these steps."""
+    recorded = Step.objects.using(settings().DATABASE).filter(run_id=run_id, sequence__isnull=False)
+    keys = _undos_left(run_id).exclude(step_key__in=recorded.values("key"))
+    begun = list(keys.values_list("step_key", flat=True))
+    steps = _deliveries(run_id).exclude(step_key="")
+    held = steps.filter(step_key__in=begun).exclude(leased_by="")
+    own = list(held.values_list("step_key", flat=True))
+    steps.exclude(step_key__in=own).delete()
+    if is_undoing or set(begun) - set(own):
+        # Its holder may be in such a body; it stops after it, as the counter tells, and so does who undoes steps.
+        _wake(run_id)
+    else:
+        _deliveries(run_id).filter(step_key="").update(
+            leased_by="", token=F("token") + 1, entries=0, wakes=F("wakes") + 1,
+            due_at=database_now(), begun="", tries=0, deaths=0, trouble="",
+        )  # fmt: skip
+    return begun
 
 
 def _end_deliveries(run_id: str, *, keeps_turn: bool = False) -> None:
@@ -280,13 +322,22 @@ def finish_cancelling(claim: Claim) -> bool:
         if Run.objects.using(settings().DATABASE).to_cancel_with(claim.run_id).exists():
             _wake(claim.run_id)
             return False
-        done = (
-            _runs(claim.run_id)
-            .filter(status=RunStatus.CANCELLING)
-            .update(status=RunStatus.CANCELLED, finished_at=database_now())
-        )
-        if done:
-            _end_deliveries(claim.run_id)
+        if _runs(claim.run_id).filter(undo_status__in=AT_WORK).exists():
+            _wake(claim.run_id)
+            return False
+        return finish_cancelled(claim.run_id)
+
+
+def finish_cancelled(run_id: str) -> bool:
+    """End a run that is cancelling, in the caller's transaction, which has ended the claim of its turn."""
+    done = (
+        _runs(run_id)
+        .filter(status=RunStatus.CANCELLING)
+        .update(status=RunStatus.CANCELLED, finished_at=database_now())
+    )
+    if done:
+        close_steps(run_id, StepStatus.CANCELLED)
+        _end_deliveries(run_id)
     return bool(done)
 
 
@@ -367,19 +418,21 @@ def resume(run_id: str, *, force: bool) -> bool:
     with transaction.atomic(using=settings().DATABASE):
         lock(run_id)
         run = _runs(run_id).first()
-        if run is None or (run.handler_status and not force):
+        if run is None or ((run.handler_status or run.undo_status) and not force):
             return False
         is_over = run.deadline is not None and run.deadline <= database_now()
         done = (
             _runs(run_id)
             .filter(status__in=[RunStatus.FAILED, RunStatus.BLOCKED])
             .exclude(handler_status=RunStatus.RUNNING)
+            .exclude(undo_status__in=AT_WORK)
             .update(
                 status=RunStatus.RUNNING,
                 failure_text=None,
                 failed_step="",
                 finished_at=None,
                 handler_status="",
+                undo_status="",
                 code_attempts=0,
                 deadline=None if is_over else run.deadline,
                 revision=F("revision") + 1,

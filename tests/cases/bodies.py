@@ -6,7 +6,7 @@ from typing import Any
 
 from django.db import transaction
 
-from django_workflow import NonRetryableError, current_step
+from django_workflow import NonRetryableError, Undone, current_step
 from tests.app.models import Note
 from tests.cases.ledger import ledger
 
@@ -57,3 +57,26 @@ def broken(name: str) -> None:
 def refused(name: str) -> None:
     ledger.write(name)
     raise NonRetryableError(f"{name} is refused.")
+
+
+def take_back(undone: Undone) -> None:
+    """Undo a step: what is known of it is in the ledger."""
+    ledger.write(f"undo {undone.step}: {undone.outcome} {undone.result} {list(undone.args)}")
+    assert undone.workflow_run_id
+    assert undone.idempotency_key != current_step().idempotency_key
+
+
+async def atake_back(undone: Undone) -> Any:
+    """See `take_back()`; what it returns could not be stored."""
+    take_back(undone)
+    return object()
+
+
+def take_back_badly(undone: Undone) -> None:
+    ledger.write(f"undo {undone.step}")
+    raise ConnectionError("Not reached.")
+
+
+def take_back_later(undone: Undone) -> None:
+    """Undo a step at the second attempt."""
+    flaky(f"undo {undone.step}", 1)

@@ -1,0 +1,34 @@
+"""What is kept of a run's undo."""
+
+from __future__ import annotations
+
+from django.db import models
+from django.utils.translation import gettext_lazy as _
+
+from django_workflow.core import types
+from django_workflow.core.codec import codec
+
+
+class UndoFields(models.Model):
+    """How far the steps of a run are taken back, after it has failed or was cancelled."""
+
+    # Empty where there is nothing to undo; pending (what is in flight is awaited), running, completed or failed.
+    undo_status = models.CharField(_("undo"), max_length=12, default="", db_default="")
+    undo_round = models.PositiveIntegerField(default=0, db_default=0)
+    # Why the round itself could not go on; what undoing one step raised is told by its own step.
+    undo_failure_text = models.TextField(null=True)  # noqa: DJ001
+
+    class Meta:
+        abstract = True
+
+    @property
+    def undo_failure(self) -> types.Failure | None:
+        """Why undoing could not go on, or None; what undoing one step raised is told by its own step."""
+        text = self.undo_failure_text
+        return types.Failure.from_json(codec.loads(text)) if text else None
+
+    @property
+    def _undo_in_words(self) -> str:
+        if self.undo_status == "pending":
+            return "waiting for what is in flight, to undo it"
+        return "undoing its steps" if self.undo_status == "running" else ""

@@ -162,8 +162,9 @@ def run_cancelled(run_id: str) -> None:
 
 def _cancelled(run_id: str) -> None:
     found = Run.objects.using(settings().DATABASE).filter(pk=run_id)
-    row = found.values_list("workflow", "version").first()
+    row = found.filter(status=RunStatus.CANCELLED).values_list("workflow", "version").first()
     if row is None:
+        # Gone, or cancelling: its children are cancelled before it is.
         return
     workflow, version = row
     _tell("run_cancelled", RunInfo(workflow_run_id=run_id, workflow=workflow, version=version))

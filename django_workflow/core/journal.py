@@ -66,6 +66,7 @@ class Journal:
     __slots__ = (
         "lost",
         "order",
+        "orphans",
         "records",
         "revision",
         "run_id",
@@ -85,6 +86,8 @@ class Journal:
         self.told: set[tuple[str, int | None]] = set()
         #: The branches that have lost a race: nothing that is recorded of them has to be met again.
         self.lost: tuple[str, ...] = ()
+        #: Abandoned steps whose children have still to be cancelled.
+        self.orphans: set[str] = set()
         #: The highest sequence number seen: what to ask the database for is newer, or open.
         self.watermark = 0
 
@@ -97,6 +100,8 @@ class Journal:
         """Add a record, or put it in the place of its open form."""
         if record.status in EXEMPT:
             self._drop(record)
+            if record.delivered and record.kind == StepKind.INVOKE:
+                self.orphans.add(record.key)
             return
         if record.key not in self.records:
             self.order.setdefault(record.branch, []).append(record.key)

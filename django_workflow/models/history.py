@@ -8,6 +8,7 @@ from django.db import models
 from django.utils.translation import gettext_lazy as _
 
 from django_workflow.core.codec import codec
+from django_workflow.core.generations import past_key
 from django_workflow.core.telling import LEVELS
 from django_workflow.models.lengths import STEP_KEY_LENGTH
 from django_workflow.models.runs import Run
@@ -54,6 +55,21 @@ class PastStep(StepFields):
         verbose_name_plural = _("earlier steps")
         default_permissions = ("view",)
         ordering = ("id",)
+
+    @property
+    def run(self) -> Run:
+        """The run that has gone on since."""
+        return self.generation.run
+
+    @property
+    def run_id(self) -> str:
+        """The ID of that run."""
+        return str(self.generation.run_id)
+
+    @property
+    def rows_key(self) -> str:
+        """See `StepFields.rows_key`."""
+        return past_key(self.generation.number, self.key)
 
 
 class RunLog(models.Model):

@@ -50,6 +50,11 @@ class StepFields(models.Model):
         return self.key
 
     @property
+    def rows_key(self) -> str:
+        """The key under which what belongs to the step is kept: its items, its call, its child."""
+        return self.key
+
+    @property
     def is_recorded(self) -> bool:
         """Whether the step has its place in the journal."""
         return self.sequence is not None
@@ -91,7 +96,7 @@ class StepFields(models.Model):
         if self.is_recorded:
             return total, total
         items = MapItem.objects.using(self._state.db)
-        ended = items.filter(run_id=self.run_id, step_key=self.key, finished_at__isnull=False)
+        ended = items.filter(run_id=self.run_id, step_key=self.rows_key, finished_at__isnull=False)
         return ended.count(), total
 
     @property
@@ -135,7 +140,7 @@ class StepFields(models.Model):
     @property
     def child(self) -> Run | None:
         """The run that ``ctx.invoke`` started at this step, or None; after a resume the latest."""
-        found = [child for child in self.run.children.all() if child.parent_step == self.key]
+        found = [child for child in self.run.children.all() if child.parent_step == self.rows_key]
         return max(found, key=lambda child: (child.created_at, child.id), default=None)
 
     def _child_in_words(self) -> str:

@@ -164,6 +164,7 @@ def _cancelled(run_id: str) -> None:
     found = Run.objects.using(settings().DATABASE).filter(pk=run_id, status=RunStatus.CANCELLED)
     row = found.values_list("workflow", "version").first()
     if row is None:
+        # Gone, or cancelling: its children are cancelled before it is.
         return
     workflow, version = row
     _tell("run_cancelled", RunInfo(workflow_run_id=run_id, workflow=workflow, version=version))

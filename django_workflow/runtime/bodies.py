@@ -20,6 +20,7 @@ from django_workflow.conf import settings
 from django_workflow.core.context import CurrentStep, executing
 from django_workflow.core.exceptions import InvalidOptionError
 from django_workflow.core.steps import RunStep
+from django_workflow.store.rows import Claim
 
 NAMESPACE = UUID("b7a0b4c6-4f27-5c39-8a53-0d5f0b1f8d24")
 
@@ -27,6 +28,14 @@ NAMESPACE = UUID("b7a0b4c6-4f27-5c39-8a53-0d5f0b1f8d24")
 def idempotency_key(run_id: str, generation: int, handler_round: int, step_key: str) -> str:
     """Return the key that stays over attempts, deaths and resumes, and changes with a restart."""
     return str(uuid5(NAMESPACE, f"{run_id}\n{generation}\n{handler_round}\n{step_key}"))
+
+
+def trigger_seed(claim: Claim, place: str) -> str:
+    """Return what the ids of the runs follow from that a body triggers at this place of a run's journal."""
+    # With the run's age: after a run is deleted its id may be used again, and what it triggered is kept.
+    run = claim.run
+    generation = f"\n{run.generation}" if run.generation else ""
+    return f"{run.id}\n{run.created_at.isoformat()}\n{place}{generation}"
 
 
 class _BodyLoop:

@@ -110,7 +110,8 @@ def open_call(step: CallStep) -> StepRow:
 def request_text(claim: Claim, step: CallStep) -> str:
     """Return what a call's request is stored as: with its idempotency key, so that every attempt sends the same."""
     in_handler = step.branch.startswith("failure.")
-    key = idempotency_key(claim.run_id, 0, claim.run.handler_round if in_handler else 0, step.key)
+    handler_round = claim.run.handler_round if in_handler else 0
+    key = idempotency_key(claim.run_id, claim.run.generation, handler_round, step.key)
     options = step.options
     policy = RetryPolicy.of(options.retries or 0, settings().RETRIES)
     if options.retry_delay is not None:

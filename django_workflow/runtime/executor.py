@@ -56,6 +56,7 @@ from django_workflow.runtime.failure import (
 from django_workflow.runtime.flow_control import flow_of, leave_line
 from django_workflow.runtime.handlers import elapse
 from django_workflow.runtime.invoking import (
+    cancel_orphans,
     carry_cancelling,
     tell_parent,
 )
@@ -208,6 +209,8 @@ class _Entry:
             size = len(self.journal.records)
             if self._is_done_already():
                 return End.OVER
+            if self.claim.is_turn and self.journal.orphans:
+                cancel_orphans(self.claim, self.journal)
             self._add_elapsed()
             self.performer = self.make_performer(
                 self.claim, self.journal, self.options, self.allowance, self.worker

@@ -14,12 +14,13 @@ from typing import Any
 
 from django_workflow.conf import settings
 from django_workflow.core.exceptions import InvalidOptionError, WorkflowError
-from django_workflow.core.journal import Record
+from django_workflow.core.journal import Journal, Record
 from django_workflow.core.steps import InvokeStep
 from django_workflow.core.types import Failure, RunStatus, StepStatus
 from django_workflow.models import Run
 from django_workflow.runtime.announcing import run_cancelled
 from django_workflow.runtime.failure import text_of
+from django_workflow.runtime.flow_control import after_commit, keys_of
 from django_workflow.runtime.step_rows import elapsed_row, row_of
 from django_workflow.runtime.waiting import wake_workers
 from django_workflow.store import children, claims, runs
@@ -186,11 +187,7 @@ def carry_cancelling(claim: Claim) -> bool:
     Children with children of their own take their time, and tell when it is done.
     """
     found = children.to_cancel(claim.run_id, CANCELLED_AT_ONCE)
-    for run_id in found:
-        if runs.cancel(run_id, by_parent=True) is None:
-            run_cancelled(run_id)
-    if found:
-        wake_workers(set(found))
+    _cancel_children(found)
     if len(found) == CANCELLED_AT_ONCE:
         return False
     if children.are_left(claim.run_id):
@@ -202,3 +199,21 @@ def carry_cancelling(claim: Claim) -> bool:
         if claim.run.parent_waits:
             tell_parent(claim.run_id)
     return True
+
+
+def cancel_orphans(claim: Claim, journal: Journal) -> None:
+    """Cancel the children of steps that a race has left; repeated by the next pass if this process dies meanwhile."""
+    keys = sorted(journal.orphans)
+    _cancel_children(children.of_abandoned(claim.run_id, keys))
+    children.no_orphans(claim.run_id, keys)
+    journal.orphans.clear()
+
+
+def _cancel_children(run_ids: list[str]) -> None:
+    for run_id in run_ids:
+        keys = keys_of(run_id)
+        if runs.cancel(run_id, by_parent=True) is None:
+            run_cancelled(run_id)
+        after_commit(keys)
+    if run_ids:
+        wake_workers(set(run_ids))

@@ -17,14 +17,19 @@ from django.db import Error as DatabaseError
 
 from django_workflow.conf import settings
 from django_workflow.core.codec import codec
-from django_workflow.core.context import CurrentStep
+from django_workflow.core.context import CurrentStep, Triggers
 from django_workflow.core.exceptions import DeliveryFencedError, PayloadTooLargeError
 from django_workflow.core.journal import Record
 from django_workflow.core.maps import slice_of
 from django_workflow.core.steps import NO_OPTIONS, MapStep, PatchStep, RunStep, Step
 from django_workflow.core.types import Failure, StepStatus
 from django_workflow.models import Attempt
-from django_workflow.runtime.bodies import BodyTimeoutError, call_body, idempotency_key
+from django_workflow.runtime.bodies import (
+    BodyTimeoutError,
+    call_body,
+    idempotency_key,
+    trigger_seed,
+)
 from django_workflow.runtime.failure import retry_in, text_of, timeout_failure
 from django_workflow.runtime.step_rows import record_of, row_of
 from django_workflow.store import claims, maps
@@ -131,10 +136,13 @@ class _Slice:
         current = CurrentStep(
             name=step.name,
             attempt=attempt,
-            idempotency_key=idempotency_key(claim.run_id, 0, performer.round_of(step), place),
+            idempotency_key=idempotency_key(
+                claim.run_id, claim.run.generation, performer.round_of(step), place
+            ),
             workflow_run_id=claim.run_id,
             deadline=None if timeout is None else performer.now + timeout,
             index=item.place,
+            triggers=Triggers(trigger_seed(claim, place)),
         )
         begun = monotonic()
         error: BaseException | None = None

@@ -41,6 +41,7 @@ from django_workflow.runtime.bodies import (
     BodyTimeoutError,
     call_body,
     idempotency_key,
+    trigger_seed,
 )
 from django_workflow.runtime.failure import retry_in, text_of, timeout_failure
 from django_workflow.runtime.flow_control import give_slot_back, take_slot
@@ -208,10 +209,7 @@ class Performer:
             workflow_run_id=self.claim.run_id,
             deadline=None if timeout is None else self.now + timeout,
             hear=partial(self.telling.hear_body, step.key, attempt),
-            # With the run's age: after a run is deleted its id may be used again, and what it triggered is kept.
-            triggers=Triggers(
-                f"{self.claim.run_id}\n{self.claim.run.created_at.isoformat()}\n{step.key}"
-            ),
+            triggers=Triggers(trigger_seed(self.claim, step.key)),
         )
         call = _Call(step, record, markers, attempt, options, timeout, current)
         return perform_atomic(self, call) if atomic else self._perform_run(call)

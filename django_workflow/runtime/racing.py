@@ -12,6 +12,8 @@ from django_workflow.core.journal import Record
 from django_workflow.core.races import lost_branches
 from django_workflow.core.steps import PatchStep, RaceStep
 from django_workflow.core.types import StepStatus
+from django_workflow.runtime.flow_control import keys_of, settle_keys
+from django_workflow.runtime.invoking import cancel_orphans
 from django_workflow.runtime.step_rows import marker_row, record_of, row_of
 from django_workflow.store import races
 
@@ -25,6 +27,7 @@ def perform_race(
     lost = lost_branches(step.stem, step.count, step.winner)
     marks = [marker_row(marker) for marker in markers]
     try:
+        keys = keys_of(performer.claim.run_id)
         decided = races.decide(performer.claim, row, lost, leaves=step.leaves, markers=marks)
     except DeliveryFencedError:
         performer.fenced = True
@@ -40,7 +43,14 @@ def perform_race(
     for key in closed:
         known = performer.journal.records.get(key)
         if known is not None:
-            performer.journal.add(known._replace(status=StepStatus.ABANDONED))
+            performer.journal.add(known._replace(status=StepStatus.ABANDONED, delivered=True))
     written = record_of(row, done.sequence, done.finished_at)
     performer.add(written, markers)
+    try:
+        settle_keys(sorted(keys))
+        if performer.journal.orphans:
+            cancel_orphans(performer.claim, performer.journal)
+    except DatabaseError as error:
+        performer.broken = error
+        return None
     return written

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from django_workflow.core.journal import Record
+from django_workflow.core.journal import EXEMPT, Record
 from django_workflow.runtime.handlers import elapse
 from django_workflow.store.rows import Claim
 
@@ -21,7 +21,7 @@ def record_elapsed(claim: Claim, found: list[Record]) -> list[datetime | None]:
 
 
 def _is_open_timer(record: Record) -> bool:
-    return record.sequence is None and record.is_timer
+    return record.sequence is None and record.is_timer and record.status not in EXEMPT
 
 
 def over(found: list[Record], now: datetime) -> list[Record]:

@@ -8,6 +8,7 @@ repeated; (4) the end of a child and the timeout of its step write the step `WHE
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import timedelta
 from typing import Any
 
@@ -16,7 +17,7 @@ from django.db.models import Q
 
 from django_workflow.conf import settings
 from django_workflow.core.types import FINISHED, RunStatus, StepStatus
-from django_workflow.models import Delivery, Run
+from django_workflow.models import Delivery, Run, Step
 from django_workflow.models.runs import STILL_AT_WORK
 from django_workflow.store import triggers
 from django_workflow.store.claims import now as database_now
@@ -170,3 +171,16 @@ def to_cancel(parent_id: str, limit: int) -> list[str]:
 def are_left(parent_id: str) -> bool:
     """Tell whether a run that is being cancelled has children that are not cancelled yet."""
     return bool(_runs().to_cancel_with(parent_id).exists())
+
+
+def of_abandoned(parent_id: str, keys: Collection[str]) -> list[str]:
+    """Return the children of abandoned steps that have still to be cancelled."""
+    found = _runs().to_cancel_with(parent_id).filter(parent_step__in=keys).order_by("pk")
+    return list(found.values_list("pk", flat=True))
+
+
+def no_orphans(parent_id: str, keys: Collection[str]) -> None:
+    """Take the mark from abandoned steps whose children are being cancelled."""
+    Step.objects.using(settings().DATABASE).filter(
+        run_id=parent_id, key__in=keys, status=StepStatus.ABANDONED
+    ).update(delivered=False)

@@ -2,12 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any, Final
+
 from django.db import transaction
-from django.db.models import F
+from django.db.models import F, Value
+from django.db.models.functions import Concat
 
 from django_workflow.conf import settings
-from django_workflow.core.types import RunStatus
-from django_workflow.models import Attempt, Generation, PastStep, Run, StepFields
+from django_workflow.core.generations import past_key, past_prefix
+from django_workflow.core.steps import KEY_LENGTH
+from django_workflow.core.types import RunStatus, StepKind
+from django_workflow.models import (
+    Approval,
+    Attempt,
+    Call,
+    Generation,
+    MapItem,
+    PastStep,
+    Run,
+    Step,
+    StepFields,
+    Webhook,
+)
 from django_workflow.store import undos
 from django_workflow.store.claims import now as database_now
 from django_workflow.store.rows import STEP, Claim
@@ -15,6 +32,14 @@ from django_workflow.store.runs import end_claim, wake
 from django_workflow.store.sql import connection, dialect
 
 PAST = PastStep._meta.db_table
+#: What belongs to a step of these kinds, and is found by its run and key.
+ROWS: Final[Mapping[str, Any]] = {
+    StepKind.CALL: Call,
+    StepKind.MAP: MapItem,
+    StepKind.CREATE_WEBHOOK: Webhook,
+    StepKind.WAIT_FOR_APPROVAL: Approval,
+}
+CHUNK: Final = 500
 COLUMNS = tuple(str(field.column) for field in StepFields._meta.local_fields)
 
 
@@ -61,6 +86,7 @@ def continue_as_new(claim: Claim, payload_text: str | None, version: str) -> boo
 
 
 def _put_aside(run_id: str, past: Generation) -> None:
+    _put_rows_aside(run_id, past.number)
     columns = dialect().columns(COLUMNS)
     with connection().cursor() as cursor:
         cursor.execute(
@@ -71,3 +97,31 @@ def _put_aside(run_id: str, past: Generation) -> None:
     Attempt.objects.using(settings().DATABASE).filter(run_id=run_id, generation=None).update(
         generation=past.number
     )
+
+
+def _put_rows_aside(run_id: str, generation: int) -> None:
+    """Give what belongs to steps the keys of a generation that is over: the next one asks under the same names."""
+    alias = settings().DATABASE
+    found = Step.objects.using(alias).filter(run_id=run_id, kind__in=[*ROWS, StepKind.INVOKE])
+    of_kind: dict[str, list[str]] = {}
+    for kind, key in found.values_list("kind", "key"):
+        of_kind.setdefault(kind, []).append(key)
+    for kind, keys in of_kind.items():
+        if kind == StepKind.INVOKE:
+            invoked = Run.objects.using(alias).filter(parent=run_id)
+            # In the order in which who deletes runs locks them.
+            list(invoked.order_by("pk").select_for_update().values_list("pk"))
+            _move(invoked, "parent_step", keys, generation)
+        else:
+            _move(ROWS[kind].objects.using(alias).filter(run=run_id), "step_key", keys, generation)
+
+
+def _move(rows: Any, column: str, keys: list[str], generation: int) -> None:
+    prefix = past_prefix(generation)
+    short = [key for key in keys if len(prefix) + len(key) <= KEY_LENGTH]
+    for start in range(0, len(short), CHUNK):
+        chosen = rows.filter(**{f"{column}__in": short[start : start + CHUNK]})
+        chosen.update(**{column: Concat(Value(prefix), F(column))})
+    for key in keys:
+        if len(prefix) + len(key) > KEY_LENGTH:
+            rows.filter(**{column: key}).update(**{column: past_key(generation, key)})

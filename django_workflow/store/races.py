@@ -14,7 +14,7 @@ from django.db import transaction
 from django_workflow.conf import settings
 from django_workflow.core.maps import slice_keys
 from django_workflow.core.types import StepKind
-from django_workflow.models import Delivery, Step, Waiter
+from django_workflow.models import Approval, Call, Delivery, FlowTicket, Step, Waiter
 from django_workflow.store.claims import now as database_now
 from django_workflow.store.records import OPEN, Recorded, fenced, record
 from django_workflow.store.rows import DELIVERY, Claim, StepRow
@@ -66,6 +66,7 @@ def abandon(run_id: str, steps: Sequence[Step]) -> None:
     An attempt in flight is fenced: its delivery is gone. This is the place for what a kind leaves behind.
     """
     alias = settings().DATABASE
+    of_run = Step.objects.using(alias).filter(run_id=run_id)
     for start in range(0, len(steps), 200):
         chunk = steps[start : start + 200]
         keys = [step.key for step in chunk]
@@ -74,7 +75,15 @@ def abandon(run_id: str, steps: Sequence[Step]) -> None:
         _open_steps(run_id).filter(key__in=keys).update(
             status="abandoned", finished_at=database_now()
         )
-        Waiter.objects.using(alias).filter(run_id=run_id, step_key__in=keys).delete()
+        # Marked: their children are cancelled after this transaction, as none locks two runs; see `children`.
+        of_run.filter(key__in=keys, kind=StepKind.INVOKE).update(delivered=True)
+        left = {"run_id": run_id, "step_key__in": keys}
+        Waiter.objects.using(alias).filter(**left).delete()
+        Call.objects.using(alias).filter(**left, is_masked=False).delete()
+        Approval.objects.using(alias).filter(**left).update(next_mail_at=None)
+        FlowTicket.objects.using(alias).filter(
+            run_id=run_id, step_key__in=[*keys, *slices]
+        ).delete()
 
 
 def _slices(step: Step) -> list[str]:

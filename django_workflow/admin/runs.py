@@ -16,12 +16,12 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
 from django_workflow.admin.base import (
-    ReadOnlyAdmin,
     badge,
     may_see_payloads,
     object_link,
     run_link,
 )
+from django_workflow.admin.dead_letter_pages import DeadLetterAdmin, ErrorFilter
 from django_workflow.admin.story import story_of, took
 from django_workflow.core.actors import Actor
 from django_workflow.core.workflow import registry
@@ -69,13 +69,13 @@ def _state(run: Run, reason: str) -> SafeString:
 
 
 @admin.register(Run)
-class RunAdmin(ReadOnlyAdmin):
+class RunAdmin(DeadLetterAdmin):
     """Runs and their steps."""
 
     change_form_template = "django_workflow/admin/run.html"
     change_list_template = "django_workflow/admin/runs.html"
     fields = ()
-    list_filter = ("status", WorkflowFilter, "created_at")
+    list_filter = ("status", WorkflowFilter, "created_at", ErrorFilter)
     search_fields = ("id__startswith", "labels_of_run__label__startswith")
     search_help_text = _("The beginning of a run's ID or of a label")
     date_hierarchy = "created_at"
@@ -114,7 +114,12 @@ class RunAdmin(ReadOnlyAdmin):
 
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
         """Show the list, and above it whether anybody looks for due work."""
-        return super().changelist_view(request, {"health": health(), **(extra_context or {})})
+        context = {
+            "health": health(),
+            "dead_letters_url": self.dead_letters_url(),
+            **(extra_context or {}),
+        }
+        return super().changelist_view(request, context)
 
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None
@@ -129,6 +134,7 @@ class RunAdmin(ReadOnlyAdmin):
                 "story": story,
                 "children": [run_link(run_id, self.admin_site.name) for run_id in story.children],
                 "restarts": links,
+                "verbs": self.verbs_of(request, run),
                 "may_see_payloads": may_see_payloads(request),
                 "title": _("Run of %(workflow)s") % {"workflow": run.workflow},
                 "subtitle": run.id,

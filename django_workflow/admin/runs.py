@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from typing import Any
+from urllib.parse import urlencode
 
 from django.contrib import admin
 from django.contrib.admin.utils import unquote
 from django.contrib.admin.views.main import ChangeList
+from django.core.exceptions import PermissionDenied
 from django.db.models import Model, QuerySet
-from django.http import HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path
 from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
@@ -128,25 +132,50 @@ class RunAdmin(DeadLetterAdmin):
         context = dict(extra_context or {})
         run = self.get_object(request, unquote(object_id))
         if run is not None and self.has_view_permission(request, run):
-            story = story_of(run, request.GET.get("steps"))
-            links = [run_link(run_id, self.admin_site.name) for run_id in story.restarts]
-            context |= {
-                "story": story,
-                "children": [run_link(run_id, self.admin_site.name) for run_id in story.children],
-                "restarts": links,
-                "verbs": self.verbs_of(request, run),
-                "may_see_payloads": may_see_payloads(request),
-                "title": _("Run of %(workflow)s") % {"workflow": run.workflow},
-                "subtitle": run.id,
-            }
-            if run.about_type is not None and run.about_id is not None:
-                site = self.admin_site.name
-                context["about"] = object_link(run.about_type, run.about_id, site)
-            if run.parent_id:
-                context["parent"] = run_link(run.parent_id, self.admin_site.name)
-            if run.restarted_from_id:
-                context["restarted_from"] = run_link(run.restarted_from_id, self.admin_site.name)
+            context |= self._story_context(request, run)
         return super().change_view(request, object_id, form_url, context)
+
+    def get_urls(self) -> list[URLPattern]:
+        """Add what the page of a run fetches while it is open."""
+        own = path(
+            "<path:object_id>/story/",
+            self.admin_site.admin_view(self.story_view),
+            name="django_workflow_run_story",
+        )
+        return [own, *super().get_urls()]
+
+    def story_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Show what changes on the page of a run, and nothing around it."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        run = self.get_object(request, unquote(object_id))
+        if run is None:
+            raise Http404
+        context = self._story_context(request, run)
+        return TemplateResponse(request, "django_workflow/admin/partials/_story.html", context)
+
+    def _story_context(self, request: HttpRequest, run: Run) -> dict[str, Any]:
+        site, steps = self.admin_site.name, request.GET.get("steps")
+        story = story_of(run, steps)
+        context = {
+            "story": story,
+            "children": [run_link(run_id, site) for run_id in story.children],
+            "restarts": [run_link(run_id, site) for run_id in story.restarts],
+            "verbs": self.verbs_of(request, run),
+            "may_see_payloads": may_see_payloads(request),
+            "title": _("Run of %(workflow)s") % {"workflow": run.workflow},
+            "subtitle": run.id,
+        }
+        if not run.is_finished:
+            query = f"?{urlencode({'steps': steps})}" if steps else ""
+            context["live_url"] = f"{self.run_url(run.pk, 'story')}{query}"
+        if run.about_type is not None and run.about_id is not None:
+            context["about"] = object_link(run.about_type, run.about_id, site)
+        if run.parent_id:
+            context["parent"] = run_link(run.parent_id, site)
+        if run.restarted_from_id:
+            context["restarted_from"] = run_link(run.restarted_from_id, site)
+        return context
 
     # An ended run may be deleted, with all that belongs to it; by the runtime, as everything.
 

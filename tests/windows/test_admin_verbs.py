@@ -327,7 +327,7 @@ def test_the_page_offers_what_the_run_waits_for(admin: Client, actor: Workflow[A
 def test_the_event_of_an_approval_is_not_offered(admin: Client) -> None:
     @workflow(name="adm_approve")
     def approve(ctx: WorkflowContext[None]) -> None:
-        ctx.wait_for_approval("yes?", assignees=["boss"], title="May it?")
+        ctx.wait_for_approval("yes?", timeout="2d", title="May it?")
 
     try:
         approve.trigger(workflow_run_id="asked")
@@ -593,6 +593,34 @@ def test_the_pages_take_the_same_queries_for_any_number(
     assert max(few) <= 5
 
 
+# The page that follows
+
+
+def test_the_page_follows_a_run_until_it_has_ended(
+    admin: Client, actor: Workflow[Any, Any]
+) -> None:
+    made(actor, waits="e")
+    live = f'hx-get="{url("one", "story")}"'
+
+    assert live in page(admin, url("one"))
+    assert live in page(admin, url("one", "story"))
+    assert "<html" not in page(admin, url("one", "story"))
+
+    Run.objects.get(pk="one").cancel()
+
+    assert "hx-get" not in page(admin, url("one", "story"))
+    assert "htmx" not in page(admin, url("one"))
+
+
+def test_the_story_needs_what_the_page_needs(admin: Client, actor: Workflow[Any, Any]) -> None:
+    made(actor, fails="s3cret")
+
+    assert staff(name="nobody").get(url("one", "story")).status_code == 403
+    assert "s3cret" not in page(staff("view_run"), url("one", "story"))
+    assert "s3cret" in page(admin, url("one", "story"))
+    assert admin.get(url("lost", "story")).status_code == 404
+
+
 # Who may
 
 NEEDS = {verb: f"{verb}_run" for verb in VERBS}
@@ -684,6 +712,7 @@ def test_texts_of_others_are_only_texts(
         told(admin, RUNS, chosen("cancel", text[:60], post="yes", why=text)),
         page(admin, f"{RUNS}?error={quote(text)}"),
         page(admin, url(text[:60])),
+        page(admin, url(f"dead{text}"[:60], "story")),
     ]
 
     for html in pages:

@@ -4,24 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from typing import Any
+from urllib.parse import urlencode
 
 from django.contrib import admin
 from django.contrib.admin.utils import unquote
 from django.contrib.admin.views.main import ChangeList
+from django.core.exceptions import PermissionDenied
 from django.db.models import Model, QuerySet
-from django.http import HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path
 from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
 from django_workflow.admin.base import (
-    ReadOnlyAdmin,
     badge,
     may_see_payloads,
     object_link,
     run_link,
 )
+from django_workflow.admin.dead_letter_pages import DeadLetterAdmin, ErrorFilter
 from django_workflow.admin.story import story_of, took
 from django_workflow.core.actors import Actor
 from django_workflow.core.workflow import registry
@@ -69,13 +73,13 @@ def _state(run: Run, reason: str) -> SafeString:
 
 
 @admin.register(Run)
-class RunAdmin(ReadOnlyAdmin):
+class RunAdmin(DeadLetterAdmin):
     """Runs and their steps."""
 
     change_form_template = "django_workflow/admin/run.html"
     change_list_template = "django_workflow/admin/runs.html"
     fields = ()
-    list_filter = ("status", WorkflowFilter, "created_at")
+    list_filter = ("status", WorkflowFilter, "created_at", ErrorFilter)
     search_fields = ("id__startswith", "labels_of_run__label__startswith")
     search_help_text = _("The beginning of a run's ID or of a label")
     date_hierarchy = "created_at"
@@ -114,7 +118,12 @@ class RunAdmin(ReadOnlyAdmin):
 
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
         """Show the list, and above it whether anybody looks for due work."""
-        return super().changelist_view(request, {"health": health(), **(extra_context or {})})
+        context = {
+            "health": health(),
+            "dead_letters_url": self.dead_letters_url(),
+            **(extra_context or {}),
+        }
+        return super().changelist_view(request, context)
 
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None
@@ -123,24 +132,50 @@ class RunAdmin(ReadOnlyAdmin):
         context = dict(extra_context or {})
         run = self.get_object(request, unquote(object_id))
         if run is not None and self.has_view_permission(request, run):
-            story = story_of(run, request.GET.get("steps"))
-            links = [run_link(run_id, self.admin_site.name) for run_id in story.restarts]
-            context |= {
-                "story": story,
-                "children": [run_link(run_id, self.admin_site.name) for run_id in story.children],
-                "restarts": links,
-                "may_see_payloads": may_see_payloads(request),
-                "title": _("Run of %(workflow)s") % {"workflow": run.workflow},
-                "subtitle": run.id,
-            }
-            if run.about_type is not None and run.about_id is not None:
-                site = self.admin_site.name
-                context["about"] = object_link(run.about_type, run.about_id, site)
-            if run.parent_id:
-                context["parent"] = run_link(run.parent_id, self.admin_site.name)
-            if run.restarted_from_id:
-                context["restarted_from"] = run_link(run.restarted_from_id, self.admin_site.name)
+            context |= self._story_context(request, run)
         return super().change_view(request, object_id, form_url, context)
+
+    def get_urls(self) -> list[URLPattern]:
+        """Add what the page of a run fetches while it is open."""
+        own = path(
+            "<path:object_id>/story/",
+            self.admin_site.admin_view(self.story_view),
+            name="django_workflow_run_story",
+        )
+        return [own, *super().get_urls()]
+
+    def story_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Show what changes on the page of a run, and nothing around it."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        run = self.get_object(request, unquote(object_id))
+        if run is None:
+            raise Http404
+        context = self._story_context(request, run)
+        return TemplateResponse(request, "django_workflow/admin/partials/_story.html", context)
+
+    def _story_context(self, request: HttpRequest, run: Run) -> dict[str, Any]:
+        site, steps = self.admin_site.name, request.GET.get("steps")
+        story = story_of(run, steps)
+        context = {
+            "story": story,
+            "children": [run_link(run_id, site) for run_id in story.children],
+            "restarts": [run_link(run_id, site) for run_id in story.restarts],
+            "verbs": self.verbs_of(request, run),
+            "may_see_payloads": may_see_payloads(request),
+            "title": _("Run of %(workflow)s") % {"workflow": run.workflow},
+            "subtitle": run.id,
+        }
+        if not run.is_finished:
+            query = f"?{urlencode({'steps': steps})}" if steps else ""
+            context["live_url"] = f"{self.run_url(run.pk, 'story')}{query}"
+        if run.about_type is not None and run.about_id is not None:
+            context["about"] = object_link(run.about_type, run.about_id, site)
+        if run.parent_id:
+            context["parent"] = run_link(run.parent_id, site)
+        if run.restarted_from_id:
+            context["restarted_from"] = run_link(run.restarted_from_id, site)
+        return context
 
     # An ended run may be deleted, with all that belongs to it; by the runtime, as everything.
 

@@ -250,6 +250,7 @@ class Run(RunHandle, UndoFields):
             ("pause_run", "Can pause runs"),
             ("resume_run", "Can resume runs"),
             ("restart_run", "Can restart runs"),
+            ("notify_run", "Can send events to runs"),
             ("view_payload", "Can see payloads, results and errors"),
         ]
         constraints = [

@@ -23,6 +23,7 @@ _PAST = {
     "resume": "resumed",
     "restart": "restarted",
     "trigger": "triggered",
+    "notify": "sent an event",
 }
 
 

@@ -16,6 +16,7 @@ from pytest_django.live_server_helper import LiveServer
 
 from django_workflow import NonRetryableError, WorkflowContext, workflow
 from django_workflow.core.workflow import registry
+from django_workflow.models import Run
 from django_workflow.runtime.worker import drain
 
 RUNS = "/admin/django_workflow/run/"
@@ -130,3 +131,78 @@ def test_a_long_result_opens_without_a_script(open_page: Any) -> None:
     page.get_by_text("The result").click()
 
     assert page.locator(".dw-more pre").is_visible()
+
+
+DEAD = f"{RUNS}dead-letters/"
+ASKING = [DEAD, f"{RUNS}told/cancel/", f"{RUNS}told/notify/", f"{RUNS}broken/resume/"]
+
+
+@pytest.mark.parametrize("path", ASKING)
+def test_pages_that_ask_are_fit_for_everybody(path: str, open_page: Any) -> None:
+    for scheme, width in [("light", 1280), ("dark", 390)]:
+        page, complaints = open_page(path, width=width, scheme=scheme)
+
+        root = "document.documentElement"
+        assert page.evaluate(f"{root}.scrollWidth <= {root}.clientWidth")
+        found = Axe().run(page, context=".dw-run")
+        assert [one["help"] for one in found.response["violations"]] == []
+        assert complaints == []
+
+
+def test_a_run_is_cancelled_and_a_group_resumed(open_page: Any) -> None:
+    page, complaints = open_page(f"{RUNS}told/change/")
+
+    page.get_by_role("link", name="Cancel").click()
+    page.get_by_label("Reason").fill("not today")
+    page.get_by_role("button", name="Cancel").click()
+    assert page.get_by_text("Run told was cancelled.").is_visible()
+    assert page.get_by_text("not today").is_visible()
+
+    page.goto(page.url.replace("told/change/", "dead-letters/"))
+    page.get_by_role("link", name="Resume").click()
+    page.get_by_role("button", name="Resume").click()
+    assert page.get_by_text("resumed", exact=True).is_visible()
+    assert complaints == []
+    assert Run.objects.get(pk="broken").status == "running"
+
+
+def test_selected_runs_are_paused(open_page: Any) -> None:
+    page, complaints = open_page(RUNS)
+
+    page.locator("tr", has_text="told").get_by_role("checkbox").check()
+    page.get_by_label("Action:").select_option("pause_selected")
+    page.get_by_role("button", name="Go").click()
+    page.get_by_role("button", name="Pause").click()
+    page.get_by_role("link", name="Back").click()
+
+    assert page.locator("tr", has_text="told").get_by_text("paused").first.is_visible()
+    assert complaints == []
+
+
+def test_the_page_grows_while_the_run_goes_on_and_then_rests(open_page: Any) -> None:
+    page, complaints = open_page(f"{RUNS}told/change/")
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.get_by_text("The result").click()
+
+    Run.objects.get(pk="told").pause()
+    page.locator(".dw-lead .dw-paused").wait_for(timeout=10_000)
+    assert page.locator(".dw-more pre").is_visible(), "what was open stays open"
+
+    Run.objects.get(pk="told").cancel()
+    page.locator(".dw-lead .dw-cancelled").wait_for(timeout=10_000)
+    count = len(asked)
+    page.wait_for_timeout(3_000)
+    assert len(asked) == count
+    assert complaints == []
+
+
+def test_a_hidden_page_does_not_ask(open_page: Any) -> None:
+    page, _ = open_page(f"{RUNS}told/change/")
+    page.evaluate("Object.defineProperty(document, 'hidden', {value: true})")
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+
+    page.wait_for_timeout(3_000)
+
+    assert asked == []

@@ -1,0 +1,110 @@
+"""Dead letters, by what went wrong: failed and blocked runs whose errors are alike are one group."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from django.utils.crypto import salted_hmac
+
+from django_workflow.conf import settings
+from django_workflow.core.types import DEAD_LETTER, Failure
+from django_workflow.models import Run
+
+#: The latest ones are looked at; what failed before them mostly failed of the same.
+LOOKED_AT = 2_000
+LONGEST_MESSAGE = 300
+
+_ID = re.compile(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}", re.IGNORECASE)
+_WITH_DIGIT = re.compile(r"\w*\d\w*")
+_ROW = re.compile(r"#(?:[-.:,/+ ]*#)+")
+
+
+def normalised(message: str, run_id: str = "") -> str:
+    """Return a message without what differs from run to run: figures, ids, and words with a figure in them."""
+    text = message[: 8 * LONGEST_MESSAGE]
+    if run_id:
+        text = text.replace(run_id, "#")
+    text = _WITH_DIGIT.sub("#", _ID.sub("#", text))
+    return " ".join(_ROW.sub("#", text).split())[:LONGEST_MESSAGE]
+
+
+def fingerprint(failure: Failure | None, run_id: str = "") -> str:
+    """Return the mark of an error; keyed, as it stands in URLs and nobody should guess a message by it."""
+    parts = ["", "", ""]
+    if failure is not None:
+        parts = [failure.error_class, failure.step or "", normalised(failure.message, run_id)]
+    return salted_hmac("django_workflow.fingerprint", json.dumps(parts)).hexdigest()[:16]
+
+
+@dataclass(kw_only=True)
+class Group:
+    """Dead letters whose errors are alike."""
+
+    fingerprint: str
+    #: That of the latest one.
+    failure: Failure | None
+    last_seen: datetime
+    first_seen: datetime
+    run_ids: list[str] = field(default_factory=list)
+    workflows: Counter[str] = field(default_factory=Counter)
+    states: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def count(self) -> int:
+        """How many there are."""
+        return len(self.run_ids)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeadLetters:
+    """What was found."""
+
+    groups: list[Group]
+    looked_at: int
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether there may be more than was looked at."""
+        return self.looked_at == LOOKED_AT
+
+    def find(self, mark: str) -> Group | None:
+        """Return the group of this fingerprint."""
+        return next((group for group in self.groups if group.fingerprint == mark), None)
+
+
+def dead_letters() -> DeadLetters:
+    """Return the latest dead letters in groups, the largest first; one query."""
+    found = (
+        Run.objects.using(settings().DATABASE)
+        .filter(status__in=DEAD_LETTER)
+        .order_by("-created_at", "id")
+        .only("id", "workflow", "status", "failure_text", "finished_at", "created_at")
+    )
+    groups: dict[str, Group] = {}
+    looked_at = 0
+    for run in found[:LOOKED_AT].iterator(chunk_size=200):
+        looked_at += 1
+        _add(groups, run)
+    ordered = sorted(
+        groups.values(), key=lambda group: (-group.count, -group.last_seen.timestamp())
+    )
+    return DeadLetters(groups=ordered, looked_at=looked_at)
+
+
+def _add(groups: dict[str, Group], run: Run) -> None:
+    failure = run.failure
+    seen = run.finished_at or run.created_at
+    mark = fingerprint(failure, run.pk)
+    group = groups.setdefault(
+        mark, Group(fingerprint=mark, failure=failure, first_seen=seen, last_seen=seen)
+    )
+    if seen > group.last_seen:
+        group.last_seen, group.failure = seen, failure
+    group.first_seen = min(group.first_seen, seen)
+    group.run_ids.append(run.pk)
+    group.workflows[run.workflow] += 1
+    group.states[run.get_status_display()] += 1

@@ -1,0 +1,1 @@
+"""The REST API: ``path("api/workflows/", include("django_workflow.rest.urls"))``."""

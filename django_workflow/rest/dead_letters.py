@@ -1,0 +1,174 @@
+"""Failed and blocked runs, until somebody resumes, restarts or deletes them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from django_workflow.core.plain import plain
+from django_workflow.models import RunQuerySet
+from django_workflow.rest import shapes
+from django_workflow.rest.base import ApiView, documented, respond
+from django_workflow.rest.paging import page
+from django_workflow.rest.problems import ProblemError
+from django_workflow.rest.selecting import (
+    ResumeSelection,
+    RunQuery,
+    Selection,
+    fitting,
+    runs,
+    selected,
+)
+from django_workflow.rest.shown import run_shown
+from django_workflow.rest.verbs import act_on_each, outcome, outcomes
+from django_workflow.runtime.deletion import delete_runs
+
+#: How many of the newest dead letters are looked at for their causes.
+MOST_GROUPED = 10_000
+
+
+class DeadLetters(ApiView):
+    """Dead letters, the newest first."""
+
+    permissions = {"GET": "view_run"}
+
+    @documented(
+        "list_dead_letters", query=RunQuery, gives={200: shapes.RunPage}, tag="dead letters"
+    )
+    def get(self, request: Request) -> Response:
+        """List those that fit the filters."""
+        asked, sees = self.asked(RunQuery), self.sees
+        rows = fitting(runs().dead_letters(), asked).with_reason()
+        return respond(
+            page(
+                request, rows, ("-created_at", "id"),
+                lambda found: [run_shown(run, sees=sees) for run in found], asked,
+            )
+        )  # fmt: skip
+
+
+class Groups(ApiView):
+    """Dead letters by their cause."""
+
+    permissions = {"GET": "view_run"}
+
+    @documented("list_dead_letter_groups", gives={200: shapes.GroupList}, tag="dead letters")
+    def get(self, request: Request) -> Response:
+        """Count them by workflow, state, step and error."""
+        sees = self.sees
+        rows = runs().dead_letters().order_by("-created_at", "id")
+        fields = ("pk", "workflow", "status", "failed_step", "failure_text")
+        found = list(rows.values_list(*fields)[: MOST_GROUPED + 1])
+        groups: dict[tuple[str, ...], dict[str, Any]] = {}
+        for pk, workflow, status, step, text in found[:MOST_GROUPED]:
+            failure = plain(text) if sees else None
+            told = failure if isinstance(failure, dict) else {}
+            key = (workflow, status, step, str(told.get("error_class", "")))
+            group = groups.setdefault(
+                key,
+                {
+                    "workflow": workflow,
+                    "status": status,
+                    "step": step or None,
+                    "error_class": told.get("error_class"),
+                    "message": told.get("message"),
+                    "count": 0,
+                    "newest": pk,
+                },
+            )
+            group["count"] += 1
+        ordered = sorted(groups.values(), key=lambda group: -group["count"])
+        return respond({"results": ordered, "truncated": len(found) > MOST_GROUPED})
+
+
+class _Letters(ApiView):
+    takes: type[Selection] = Selection
+
+    def letters(self) -> RunQuerySet:
+        """Return those that a person may do something about: no failure handler is at work."""
+        return runs().dead_letters().ended()
+
+    def chosen(self) -> tuple[dict[str, Any], list[str], bool]:
+        """Return what was given, the ids that are meant, and whether there are more."""
+        given = self.body(self.takes)
+        return given, *selected(given, self.letters(), self.letters())
+
+    def act(self, verb: str) -> Response:
+        """Do a verb to each dead letter."""
+        given, ids, more = self.chosen()
+        options = {name: given[name] for name in ("why", "force") if name in given}
+        found = act_on_each(verb, ids, self.actor, only=self.letters(), **options)
+        return outcomes(found, more=more)
+
+
+class ResumeLetters(_Letters):
+    """Dead letters go on."""
+
+    takes = ResumeSelection
+    permissions = {"POST": "resume_run"}
+
+    @documented(
+        "resume_dead_letters",
+        takes=ResumeSelection,
+        gives={200: shapes.OutcomesShape},
+        tag="dead letters",
+    )
+    def post(self, request: Request) -> Response:
+        """Go on with each."""
+        return self.act("resume")
+
+
+class RestartLetters(_Letters):
+    """Dead letters are started anew."""
+
+    permissions = {"POST": "restart_run"}
+
+    @documented(
+        "restart_dead_letters",
+        takes=Selection,
+        gives={200: shapes.OutcomesShape},
+        tag="dead letters",
+    )
+    def post(self, request: Request) -> Response:
+        """Start a new run for each; the dead letters stay until they are deleted."""
+        given, ids, more = self.chosen()
+        if more:
+            raise ProblemError("bad-input", "Too many are meant; narrow the filter.", path="filter")
+        options = {"why": given.get("why", "")}
+        found = act_on_each("restart", ids, self.actor, only=self.letters(), **options)
+        return outcomes(found, more=False)
+
+
+class DeleteLetters(_Letters):
+    """Dead letters are deleted."""
+
+    permissions = {"POST": "delete_run"}
+
+    @documented(
+        "delete_dead_letters",
+        takes=Selection,
+        gives={200: shapes.OutcomesShape},
+        tag="dead letters",
+    )
+    def post(self, request: Request) -> Response:
+        """Delete each with all that belongs to it; what was done to it stays known."""
+        given, ids, more = self.chosen()
+        states = dict(runs().filter(pk__in=ids).values_list("pk", "status"))
+        letters = set(self.letters().filter(pk__in=ids).values_list("pk", flat=True))
+
+        def delete(run_id: str) -> dict[str, Any]:
+            if run_id not in states:
+                detail = f'There is no run "{run_id}".'
+                raise ProblemError("not-found", detail, workflow_run_id=run_id)
+            # Somebody may have gone on with it since.
+            if run_id not in letters or not delete_runs(
+                [run_id], actor=self.actor, why=given.get("why", "")
+            ):
+                state = runs().filter(pk=run_id).values_list("status", flat=True).first()
+                detail = f'Run "{run_id}" is {state or "gone"}, or its end is awaited.'
+                raise ProblemError("wrong-state", detail, workflow_run_id=run_id, state=state)
+            return {}
+
+        return outcomes([outcome(run_id, delete) for run_id in ids], more=more)

@@ -1,0 +1,255 @@
+"""What is done to runs: to one, or to many with an outcome for each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from rest_framework import serializers
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from django_workflow.core.actors import Actor
+from django_workflow.core.anywhere import get_run
+from django_workflow.core.exceptions import WorkflowError, WorkflowNotFoundError
+from django_workflow.core.types import DEAD_LETTER, FINISHED, RunStatus
+from django_workflow.models import Run, RunQuerySet
+from django_workflow.rest import shapes
+from django_workflow.rest.base import ApiView, documented, respond
+from django_workflow.rest.fields import Shape, Text, Truth
+from django_workflow.rest.problems import ProblemError, problem_of
+from django_workflow.rest.selecting import (
+    MOST_AT_ONCE,
+    ResumeSelection,
+    Selection,
+    run_of,
+    runs,
+    selected,
+)
+
+
+class WhyBody(Shape):
+    """Why it is done."""
+
+    why = Text(required=False, allow_blank=True, help_text="Kept with the run.")
+
+
+class ResumeBody(WhyBody):
+    """Why it is done, and whether also where the failure handler has run."""
+
+    force = Truth(required=False)
+
+
+def act(verb: str, run: Run, actor: Actor, **options: Any) -> Run:
+    """Do a verb to a run, and return the run or, of a restart, the new one.
+
+    Raises:
+        ProblemError: its workflow is not in this process.
+        WorkflowError: its state does not allow it.
+    """
+    try:
+        done: Run = getattr(run, verb)(actor=actor, **options)
+    except WorkflowNotFoundError as error:
+        raise ProblemError("not-here", str(error), workflow_run_id=run.id) from error
+    return done
+
+
+def act_on_each(
+    verb: str, ids: list[str], actor: Actor, *, only: RunQuerySet | None = None, **options: Any
+) -> list[dict[str, Any]]:
+    """Do a verb to each of these runs, in a transaction of its own each, and return the outcomes."""
+    allowed = None if only is None else set(only.filter(pk__in=ids).values_list("pk", flat=True))
+
+    def do(run_id: str) -> dict[str, Any]:
+        run = get_run(run_id)
+        if allowed is not None and run_id not in allowed:
+            raise ProblemError("wrong-state", f'Run "{run_id}" is {run.status}.', state=run.status)
+        done = act(verb, run, actor, **options)
+        restarted = {"new_run_id": done.id} if verb == "restart" else {}
+        return {"status": str(run.status), **restarted}
+
+    return [outcome(run_id, do) for run_id in ids]
+
+
+def outcome(run_id: str, do: Callable[[str], dict[str, Any]]) -> dict[str, Any]:
+    """Do something to one of many, and return what has become of it."""
+    told = {
+        "workflow_run_id": run_id,
+        "done": True,
+        "status": None,
+        "new_run_id": None,
+        "problem": None,
+    }
+    try:
+        return told | do(run_id)
+    except (WorkflowError, ProblemError) as error:
+        found = problem_of(error)
+        if found is None:
+            raise
+        return told | {"done": False, "status": found.get("state"), "problem": found}
+
+
+def outcomes(results: list[dict[str, Any]], *, more: bool) -> Response:
+    """Answer with what has become of each."""
+    done = sum(one["done"] for one in results)
+    return respond({"results": results, "done": done, "more": more})
+
+
+class _Verb(ApiView):
+    verb: str
+    takes: type[Shape] = WhyBody
+
+    def do(self, run_id: str) -> Response:
+        """Do the verb to one run."""
+        given = self.body(self.takes)
+        run = act(self.verb, run_of(run_id), self.actor, **given)
+        return respond({"workflow_run_id": run.id, "status": str(run.status)})
+
+
+class Cancel(_Verb):
+    """A run is cancelled."""
+
+    verb = "cancel"
+    permissions = {"POST": "cancel_run"}
+
+    @documented("cancel_run", takes=WhyBody, gives={200: shapes.ChangedShape}, tag="verbs")
+    def post(self, request: Request, run_id: str) -> Response:
+        """Cancel a run that has not ended, or a dead letter."""
+        return self.do(run_id)
+
+
+class Pause(_Verb):
+    """A run is paused."""
+
+    verb = "pause"
+    permissions = {"POST": "pause_run"}
+
+    @documented("pause_run", takes=WhyBody, gives={200: shapes.ChangedShape}, tag="verbs")
+    def post(self, request: Request, run_id: str) -> Response:
+        """Hold a pending or running run where it is."""
+        return self.do(run_id)
+
+
+class Resume(_Verb):
+    """A run goes on."""
+
+    verb = "resume"
+    takes = ResumeBody
+    permissions = {"POST": "resume_run"}
+
+    @documented("resume_run", takes=ResumeBody, gives={200: shapes.ChangedShape}, tag="verbs")
+    def post(self, request: Request, run_id: str) -> Response:
+        """Go on with a paused, failed or blocked run."""
+        return self.do(run_id)
+
+
+class Restart(_Verb):
+    """A run is started anew."""
+
+    verb = "restart"
+    permissions = {"POST": "restart_run"}
+
+    @documented("restart_run", takes=WhyBody, gives={201: shapes.RestartedShape}, tag="verbs")
+    def post(self, request: Request, run_id: str) -> Response:
+        """Start a new run from the beginning, with the same payload."""
+        given = self.body(WhyBody)
+        new = act("restart", run_of(run_id), self.actor, **given)
+        told = {"workflow_run_id": new.id, "status": str(new.status), "restarted_from": run_id}
+        return respond(told, 201)
+
+
+class Many(ApiView):
+    """A verb on many runs."""
+
+    verb: str
+    takes: type[Selection] = Selection
+
+    def usual(self) -> RunQuerySet:
+        """Return the runs that the verb is for, where no state is named."""
+        raise NotImplementedError
+
+    def known(self) -> RunQuerySet:
+        """Return the runs that a filter may name."""
+        return runs()
+
+    def do(self) -> Response:
+        """Do the verb to each of the selected runs."""
+        given = self.body(self.takes)
+        ids, more = selected(given, self.usual(), self.known())
+        if more and self.verb == "restart":
+            # Asked again, it would restart the same ones again.
+            detail = f"More than {MOST_AT_ONCE:,} runs are meant; narrow the filter."
+            raise serializers.ValidationError({"filter": detail})
+        options = {name: given[name] for name in ("why", "force") if name in given}
+        return outcomes(act_on_each(self.verb, ids, self.actor, **options), more=more)
+
+
+class CancelMany(Many):
+    """Runs are cancelled."""
+
+    verb = "cancel"
+    permissions = {"POST": "cancel_run"}
+
+    def usual(self) -> RunQuerySet:
+        """Return those that have not ended."""
+        return runs().unfinished_or_paused()
+
+    def known(self) -> RunQuerySet:
+        """Return those that can be cancelled."""
+        return runs().exclude(status__in=FINISHED)
+
+    @documented("cancel_runs", takes=Selection, gives={200: shapes.OutcomesShape}, tag="verbs")
+    def post(self, request: Request) -> Response:
+        """Cancel each; without a state, those that have not ended."""
+        return self.do()
+
+
+class PauseMany(Many):
+    """Runs are paused."""
+
+    verb = "pause"
+    permissions = {"POST": "pause_run"}
+
+    def usual(self) -> RunQuerySet:
+        """Return those that can be paused."""
+        return runs().filter(status__in=[RunStatus.PENDING, RunStatus.RUNNING])
+
+    @documented("pause_runs", takes=Selection, gives={200: shapes.OutcomesShape}, tag="verbs")
+    def post(self, request: Request) -> Response:
+        """Hold each; without a state, those that are pending or running."""
+        return self.do()
+
+
+class ResumeMany(Many):
+    """Runs go on."""
+
+    verb = "resume"
+    takes = ResumeSelection
+    permissions = {"POST": "resume_run"}
+
+    def usual(self) -> RunQuerySet:
+        """Return those that can be resumed."""
+        return runs().filter(status__in=[RunStatus.PAUSED, *DEAD_LETTER])
+
+    @documented(
+        "resume_runs", takes=ResumeSelection, gives={200: shapes.OutcomesShape}, tag="verbs"
+    )
+    def post(self, request: Request) -> Response:
+        """Go on with each; without a state, those that are paused, failed or blocked."""
+        return self.do()
+
+
+class RestartMany(Many):
+    """Runs are started anew."""
+
+    verb = "restart"
+    permissions = {"POST": "restart_run"}
+
+    def usual(self) -> RunQuerySet:
+        """Return those that have ended."""
+        return runs().ended()
+
+    @documented("restart_runs", takes=Selection, gives={200: shapes.OutcomesShape}, tag="verbs")
+    def post(self, request: Request) -> Response:
+        """Start a new run for each; without a state, for those that have ended."""
+        return self.do()

@@ -14,6 +14,7 @@ from django_workflow.core.context import A, AsyncBranch, B, BaseContext, C, Payl
 from django_workflow.core.durations import parse_duration, parse_moment
 from django_workflow.core.events import EventResult, SentEvent, Wanted
 from django_workflow.core.faults import mapped
+from django_workflow.core.flow import FlowControl
 from django_workflow.core.maps import map_fields
 from django_workflow.core.races import RaceResult
 from django_workflow.core.retry import RetryPolicy
@@ -78,13 +79,14 @@ class AsyncWorkflowContext(BaseContext[PayloadT]):
         timeout: Any = None,
         retries: int | RetryPolicy | None = None,
         retry_delay: Any = None,
+        flow_control: FlowControl | None = None,
     ) -> CallResult:
         """See `WorkflowContext.call()`."""
         request = CallRequest.of(
             url, method=method, json=json, form=form, body=body, headers=headers
         )
         options = self._options.over_given(
-            timeout=timeout, retries=retries, retry_delay=retry_delay
+            timeout=timeout, retries=retries, retry_delay=retry_delay, flow_control=flow_control
         )
         return CallResult.from_record(await self._pass.meet(CallStep, name, options, (request,)))
 

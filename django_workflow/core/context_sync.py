@@ -14,6 +14,7 @@ from django_workflow.core.context import A, B, BaseContext, C, PayloadT
 from django_workflow.core.durations import parse_duration, parse_moment
 from django_workflow.core.events import EventResult, SentEvent, Wanted
 from django_workflow.core.faults import mapped
+from django_workflow.core.flow import FlowControl
 from django_workflow.core.maps import map_fields
 from django_workflow.core.races import RaceResult
 from django_workflow.core.retry import RetryPolicy
@@ -85,6 +86,7 @@ class WorkflowContext(BaseContext[PayloadT]):
         timeout: Any = None,
         retries: int | RetryPolicy | None = None,
         retry_delay: Any = None,
+        flow_control: FlowControl | None = None,
     ) -> CallResult:
         """Send an HTTP request and wait for its answer; no worker slot and no web process is held meanwhile.
 
@@ -103,6 +105,7 @@ class WorkflowContext(BaseContext[PayloadT]):
             retries: How often the request is repeated where there is no answer, or one of 408, 425, 429 and 5xx;
                 default: what `using()` says, else not at all.
             retry_delay: The time between attempts, unless the answer asks for another one.
+            flow_control: The limits under which each attempt is made; default: what `using()` says, else none.
 
         Raises:
             InvalidOptionError: an argument cannot work.
@@ -114,7 +117,7 @@ class WorkflowContext(BaseContext[PayloadT]):
             url, method=method, json=json, form=form, body=body, headers=headers
         )
         options = self._options.over_given(
-            timeout=timeout, retries=retries, retry_delay=retry_delay
+            timeout=timeout, retries=retries, retry_delay=retry_delay, flow_control=flow_control
         )
         return CallResult.from_record(self._pass.meet(CallStep, name, options, (request,)))
 

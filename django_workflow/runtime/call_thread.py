@@ -32,6 +32,7 @@ from django_workflow.runtime.calling import (
     NoAnswerError,
     claim_calls,
     finish,
+    leave_slot,
 )
 from django_workflow.runtime.http_call import HttpCaller
 from django_workflow.runtime.worker import heal_connections, hint, put_off, worker_name
@@ -220,6 +221,7 @@ class _Switchboard:
         try:
             if isinstance(outcome, LocalTroubleError):
                 put_off(call.claim, str(outcome))
+                leave_slot(call)
                 return False
             return outcome is not None and finish(call, outcome, one.took, self._worker)
         except DatabaseError:

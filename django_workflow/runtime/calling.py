@@ -29,16 +29,20 @@ from django_workflow.core.exceptions import (
     NotSerializableError,
     PayloadTooLargeError,
 )
+from django_workflow.core.flow import FlowControl
 from django_workflow.core.retry import RetryPolicy
 from django_workflow.core.retry_after import asked_delay, is_retried
 from django_workflow.core.steps import CallStep
 from django_workflow.core.types import Failure, RunStatus, StepStatus
 from django_workflow.models import Attempt
+from django_workflow.runtime.bell import bell
 from django_workflow.runtime.bodies import idempotency_key
 from django_workflow.runtime.failure import text_of, trouble_delay
+from django_workflow.runtime.flow_control import give_slot_back, take_slot
 from django_workflow.runtime.step_rows import row_of
 from django_workflow.store import calls, claims, records, runs
 from django_workflow.store.calls import CallRow
+from django_workflow.store.flow import Slot
 from django_workflow.store.records import AttemptRow
 from django_workflow.store.requests import LANE
 from django_workflow.store.rows import Claim, StepRow
@@ -80,6 +84,8 @@ class DueCall:
     request: CallRequest
     timeout: timedelta
     policy: RetryPolicy
+    control: FlowControl | None = None
+    slot: Slot | None = None
     claimed: float = field(default_factory=monotonic)
 
     @property
@@ -117,15 +123,20 @@ def request_text(claim: Claim, step: CallStep) -> str:
     if options.retry_delay is not None:
         policy = policy.with_delay(options.retry_delay)
     timeout = options.timeout or settings().CALL_TIMEOUT
-    return _text(step.request.with_default_header(IDEMPOTENCY_HEADER, key), timeout, policy)
+    request = step.request.with_default_header(IDEMPOTENCY_HEADER, key)
+    return _text(request, timeout, policy, options.flow_control)
 
 
-def _text(request: CallRequest, timeout: timedelta, policy: RetryPolicy) -> str:
-    stored = {
+def _text(
+    request: CallRequest, timeout: timedelta, policy: RetryPolicy, control: FlowControl | None
+) -> str:
+    stored: dict[str, Any] = {
         "request": request.to_json(),
         "seconds": timeout.total_seconds(),
         "retries": policy.to_json(),
     }
+    if control is not None:
+        stored["flow_control"] = control.to_json()
     return codec.dumps(stored, what="request")
 
 
@@ -173,12 +184,22 @@ def _due(claim: Claim, row: CallRow | None) -> DueCall | None:
         runs.end_step_delivery(claim)
         return None
     stored = codec.loads(row.request_text)
+    limits = stored.get("flow_control")
+    control, slot = None if limits is None else FlowControl.from_json(limits), None
+    if control is not None:
+        slot, opens_at, _ = take_slot(claim, claim.step_key, control)
+        if slot is None:
+            # In line: whoever returns a slot makes the delivery due.
+            claims.give_back(claim, due_at=opens_at, keep_deaths=True)
+            return None
     return DueCall(
         claim,
         row,
         CallRequest.from_json(stored["request"]),
         timedelta(seconds=stored["seconds"]),
         RetryPolicy.from_json(stored["retries"]),
+        control,
+        slot,
     )
 
 
@@ -190,6 +211,20 @@ def finish(call: DueCall, outcome: Answer | NoAnswerError, took: timedelta, work
 
     A response to a claim that was lost meanwhile changes nothing, and is kept aside.
     """
+    is_woken = _finish(call, outcome, took, worker)
+    leave_slot(call)
+    return is_woken
+
+
+def leave_slot(call: DueCall) -> None:
+    """Return what a call holds of its flow control, once nothing of it is under way any more."""
+    if call.slot is not None:
+        give_slot_back(call.slot)
+        # The next in line may be a call, too.
+        bell.ring()
+
+
+def _finish(call: DueCall, outcome: Answer | NoAnswerError, took: timedelta, worker: str) -> bool:
     if isinstance(outcome, Answer):
         delay = _delay_after(call, outcome)
         if delay is None:
@@ -248,7 +283,7 @@ def _gave_up(call: DueCall, trouble: NoAnswerError, took: timedelta, worker: str
 
 
 def _record(call: DueCall, row: StepRow, attempt: AttemptRow | None) -> bool:
-    masked = _text(call.request.masked(), call.timeout, call.policy)
+    masked = _text(call.request.masked(), call.timeout, call.policy, call.control)
     try:
         calls.record(call.claim, row, masked, attempt)
     except DeliveryFencedError:

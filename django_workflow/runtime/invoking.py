@@ -20,7 +20,7 @@ from django_workflow.core.types import Failure, RunStatus, StepStatus
 from django_workflow.models import Run
 from django_workflow.runtime.announcing import run_cancelled
 from django_workflow.runtime.failure import text_of
-from django_workflow.runtime.flow_control import after_commit, keys_of
+from django_workflow.runtime.flow_control import after_commit, keys_of, settle_keys
 from django_workflow.runtime.step_rows import elapsed_row, row_of
 from django_workflow.runtime.waiting import wake_workers
 from django_workflow.store import children, claims, runs
@@ -117,6 +117,7 @@ def wait_again(claim: Claim, step: InvokeStep) -> None:
             f'The run ID "{new.id}" is taken, so nothing can be invoked under it anew. Restart run {claim.run_id} instead.'
         )
     wake_workers({new.id})
+    settle_keys([new.flow_key] if new.flow_key else [])
 
 
 def elapse_invoke(claim: Claim, timer: Record) -> Record | None:

@@ -31,6 +31,7 @@ from django_workflow.runtime.bodies import (
     trigger_seed,
 )
 from django_workflow.runtime.failure import retry_in, text_of, timeout_failure
+from django_workflow.runtime.flow_control import give_slot_back, take_slot
 from django_workflow.runtime.step_rows import record_of, row_of
 from django_workflow.store import claims, maps
 from django_workflow.store.maps import Ended, Item, Tried
@@ -126,6 +127,20 @@ class _Slice:
         return allowed
 
     def _execute(self, item: Item) -> bool:
+        """Execute an item under the flow control of bodies; see `_call()`. In line, the slice waits with all that is left."""
+        control = self.options.flow_control
+        if control is None:
+            return self._call(item)
+        taken = take_slot(self.claim, self.claim.step_key, control)
+        if taken.slot is None:
+            self.performer.in_line[self.claim.step_key] = taken.opens_at
+            return False
+        may_go_on = self._call(item)
+        # No `finally`: who dies on the way leaves its slot to its lease.
+        give_slot_back(taken.slot)
+        return may_go_on
+
+    def _call(self, item: Item) -> bool:
         """Call the function with an item and record what came of it; False where the run is no longer what it was."""
         step, claim, attempt = self.step, self.claim, item.attempts + 1
         place = f"{step.key}//[{item.place}]"

@@ -6,7 +6,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("django_workflow", "0010_flow_control"),
+        ("django_workflow", "0011_admin_verbs"),
     ]
 
     operations = [

@@ -1,0 +1,49 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import Permission, User
+from rest_framework.test import APIClient
+
+from django_workflow.testing import WorkflowSandbox
+
+ROOT = "/api/workflows/"
+
+
+class Api:
+    """A user at the API."""
+
+    def __init__(self, user: User) -> None:
+        self.user = user
+        self.client = APIClient()
+        self.client.force_login(user)
+
+    def get(self, path: str, **query: Any) -> Any:
+        return self.client.get(ROOT + path, query)
+
+    def post(self, path: str, body: Any = None, **kwargs: Any) -> Any:
+        return self.client.post(ROOT + path, body, format="json", **kwargs)
+
+
+def user_with(name: str, *permissions: str) -> User:
+    user = User.objects.create_user(name)
+    user.user_permissions.set(
+        Permission.objects.filter(
+            content_type__app_label="django_workflow", codename__in=permissions
+        )
+    )
+    return user
+
+
+@pytest.fixture
+def api(db: None) -> Api:
+    """Somebody who may do everything."""
+    return Api(User.objects.create_superuser("ann"))
+
+
+@pytest.fixture
+def box(db: None) -> Iterator[WorkflowSandbox]:
+    with WorkflowSandbox() as box:
+        yield box

@@ -62,7 +62,7 @@ class PastStep(StepFields):
         return self.generation.run
 
     @property
-    def run_id(self) -> str:
+    def run_id(self) -> str:  # type: ignore[override]
         """The ID of that run."""
         return str(self.generation.run_id)
 

@@ -34,7 +34,9 @@ class DecisionBody(Shape):
 
     approve = Truth()
     comment = Text(required=False, allow_blank=True, max_length=COMMENT_LENGTH)
-    data = serializers.DictField(required=False, help_text="What the form is filled in with.")
+    data = serializers.DictField(  # type: ignore[assignment]
+        required=False, help_text="What the form is filled in with."
+    )
 
 
 def _shown(approval: Approval) -> dict[str, Any]:

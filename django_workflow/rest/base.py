@@ -45,7 +45,7 @@ class Problem(Shape):
     path = serializers.CharField(required=False, help_text="What of the request is wrong.")
     state = serializers.CharField(required=False, help_text="The state that was found.")
     workflow_run_id = serializers.CharField(required=False)
-    errors = serializers.ListField(
+    errors = serializers.ListField(  # type: ignore[assignment]
         required=False, child=serializers.DictField(child=serializers.CharField())
     )
 
@@ -82,8 +82,8 @@ class Throttle(ScopedRateThrottle):
 
     def get_rate(self) -> str | None:
         """Return the rate as it is set now."""
-        rate: str | None = api_settings.DEFAULT_THROTTLE_RATES.get(self.scope)
-        return rate
+        rates: dict[str, Any] = api_settings.DEFAULT_THROTTLE_RATES
+        return rates.get(self.scope or "")
 
 
 class MayDo(permissions.BasePermission):
@@ -92,7 +92,7 @@ class MayDo(permissions.BasePermission):
     def has_permission(self, request: Request, view: Any) -> bool:
         """Tell whether the user is active and has them."""
         user = request.user
-        if not user or not user.is_authenticated or not user.is_active:
+        if not user.is_authenticated or not user.is_active:
             return False
         names = view.permissions.get("GET" if request.method == "HEAD" else request.method, "")
         missing = [name for name in names.split() if not user.has_perm(f"{APP}.{name}")]

@@ -52,7 +52,9 @@ class ScheduleBody(Shape):
     overlap = serializers.ChoiceField(required=False, choices=list(OVERLAPS))
     catch_up = serializers.ChoiceField(required=False, choices=list(CATCH_UPS))
     jitter = Text(required=False, help_text="As `30s`.")
-    label = serializers.ListField(required=False, child=Text(max_length=100), max_length=50)
+    label = serializers.ListField(  # type: ignore[assignment]
+        required=False, child=Text(max_length=100), max_length=50
+    )
     headers = Texts(required=False)
     retries = Whole(required=False)
     timeout = Text(required=False)

@@ -30,13 +30,15 @@ class RunFilter(Shape):
         help_text=f"Any of these: {', '.join(STATES)}.",
     )
     workflow = Text(required=False)
-    label = serializers.ListField(
+    label = serializers.ListField(  # type: ignore[assignment]
         required=False, child=Text(), max_length=10, help_text="Every one of these."
     )
     created_after = serializers.DateTimeField(required=False)
     created_before = serializers.DateTimeField(required=False)
     about = Text(required=False, help_text=ABOUT)
-    parent = Text(required=False, help_text="Runs that this run has invoked.")
+    parent = Text(  # type: ignore[assignment]
+        required=False, help_text="Runs that this run has invoked."
+    )
 
 
 class RunQuery(PageQuery, RunFilter):

@@ -64,7 +64,7 @@ class RunShape(Shape):
     created_at = moment()
     started_at = moment(none=True)
     finished_at = moment(none=True)
-    parent = text(none=True)
+    parent = text(none=True)  # type: ignore[assignment]
     restarted_from = text(none=True)
     schedule_id = text(none=True)
     generation = whole()

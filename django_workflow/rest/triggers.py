@@ -24,7 +24,9 @@ from django_workflow.views import resolved
 class TriggerOptionsBody(Shape):
     """The options of a trigger, which are those of ``trigger()``."""
 
-    label = serializers.ListField(required=False, child=Text(max_length=100), max_length=50)
+    label = serializers.ListField(  # type: ignore[assignment]
+        required=False, child=Text(max_length=100), max_length=50
+    )
     headers = Texts(required=False)
     delay = Text(required=False, help_text="As `10s` or `1d12h`.")
     not_before = serializers.DateTimeField(required=False)
@@ -111,7 +113,8 @@ class Trigger(_Trigger):
         payload = given.pop("payload", None)
         run = workflow.trigger(payload, **self.options(given))
         response = respond(_told(run), 201 if run.created else 200)
-        place = request.resolver_match.namespace
+        match = request.resolver_match
+        place = match.namespace if match else ""
         response["Location"] = request.build_absolute_uri(reverse(f"{place}:run", args=[run.id]))
         return response
 

@@ -14,6 +14,7 @@ from typing import Any, Literal
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from django_workflow.models import Run
+from django_workflow.runtime.flow_control import look_after
 from django_workflow.store.sql import connection
 from django_workflow.testing import WorkflowSandbox
 from tests.cases.child import KILLED, Plan, run_child
@@ -120,6 +121,8 @@ class CrashingSandbox(WorkflowSandbox):
                 self.crashes += 1
                 # A run may have been committed by who did not live to tell the box.
                 self.run_ids.update(Run.objects.values_list("pk", flat=True))
+            # A line in which the dead was to give a slot is the one thing that the sweep has to find.
+            look_after()
             assert not Run.objects.stuck().exists()
             self._bury()
 

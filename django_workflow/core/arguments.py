@@ -9,6 +9,7 @@ from typing import Any
 from django_workflow.core.codec import codec
 from django_workflow.core.events import check_event_id
 from django_workflow.core.exceptions import InvalidOptionError
+from django_workflow.core.flow import FlowControl
 from django_workflow.core.ports import get_runtime
 
 
@@ -30,7 +31,11 @@ def notify_fields(
 
 
 def invoke_fields(
-    workflow: Any, payload: Any, cascade: Any, options: Mapping[str, Any]
+    workflow: Any,
+    payload: Any,
+    cascade: Any,
+    options: Mapping[str, Any],
+    flow_control: FlowControl | None = None,
 ) -> tuple[str, str | None, bool, Callable[[str], Any]]:
     """Check what a child is to be, as far as no database is needed; its payload is checked when it is started.
 
@@ -46,6 +51,8 @@ def invoke_fields(
         )
     if not isinstance(cascade, bool):
         raise InvalidOptionError(f"cascade is True or False, not {cascade!r}.")
+    if flow_control is not None and options.get("flow_control") is None:
+        options = {**options, "flow_control": flow_control}
     # At every pass, before the step is met: an error that the workflow catches must come again at replay.
     plan = get_runtime().child(workflow, payload, dict(options))
     return name, options.get("workflow_run_id"), cascade, plan

@@ -94,7 +94,7 @@ class AsyncWorkflowContext(BaseContext[PayloadT]):
         self, name: str, workflow: Any, payload: Any = None, *, cascade: bool = True, **options: Any
     ) -> Any:
         """See `WorkflowContext.invoke()`."""
-        fields = invoke_fields(workflow, payload, cascade, options)
+        fields = invoke_fields(workflow, payload, cascade, options, self._options.flow_control)
         return await self._pass.meet(InvokeStep, name, self._options, fields)
 
     async def sleep(self, name: str, duration: Any) -> None:

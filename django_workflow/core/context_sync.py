@@ -134,7 +134,8 @@ class WorkflowContext(BaseContext[PayloadT]):
             workflow: The workflow, or the name under which it is registered.
             payload: Its payload.
             cascade: Whether the child is cancelled with this run.
-            options: The options of `Workflow.trigger()`.
+            options: The options of `Workflow.trigger()`; ``flow_control`` limits the child's bodies, and is what
+                `using()` says where it is not given.
 
         Raises:
             ChildRunError: the child failed, after its failure handler has ended, or was cancelled.
@@ -143,7 +144,7 @@ class WorkflowContext(BaseContext[PayloadT]):
             StepTimeoutError: ``using(timeout=…)`` was over first; the child goes on.
             WorkflowNotFoundError: no workflow of this name is registered.
         """
-        fields = invoke_fields(workflow, payload, cascade, options)
+        fields = invoke_fields(workflow, payload, cascade, options, self._options.flow_control)
         return self._pass.meet(InvokeStep, name, self._options, fields)
 
     def sleep(self, name: str, duration: Any) -> None:

@@ -125,6 +125,16 @@ class Step:
     lane: ClassVar[str] = ""
     #: Whether `arguments` are compared with the recorded ones at replay.
     compares: ClassVar[bool] = False
+    #: Whether something of it is counted by flow control.
+    takes_flow: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        """Refuse flow control where it could count nothing, rather than let it be overlooked."""
+        if self.options.flow_control is not None and not self.takes_flow:
+            raise InvalidOptionError(
+                f'Step "{self.name}" is a {self.kind}, which executes nothing that flow control could count. '
+                "Ask for it by a context without flow_control."
+            )
 
     def arguments(self) -> dict[str, JSONValue]:
         """Return what is recorded of the arguments, for the timeline and the drift check."""
@@ -140,6 +150,7 @@ class RunStep(Step):
     kwargs: dict[str, Any]
 
     kind: ClassVar[StepKind] = StepKind.RUN
+    takes_flow: ClassVar[bool] = True
     has_body: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
@@ -280,6 +291,7 @@ class MapStep(Step):
     return_errors: bool
 
     kind: ClassVar[StepKind] = StepKind.MAP
+    takes_flow: ClassVar[bool] = True
     compares: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
@@ -321,6 +333,7 @@ class InvokeStep(Step):
     plan: Callable[[str], Any]
 
     kind: ClassVar[StepKind] = StepKind.INVOKE
+    takes_flow: ClassVar[bool] = True
     compares: ClassVar[bool] = True
 
     def arguments(self) -> dict[str, JSONValue]:
@@ -345,6 +358,7 @@ class CallStep(Step):
     request: CallRequest
 
     kind: ClassVar[StepKind] = StepKind.CALL
+    takes_flow: ClassVar[bool] = True
     lane: ClassVar[str] = "call"
     compares: ClassVar[bool] = True
 

@@ -113,8 +113,11 @@ def open_call(step: CallStep) -> StepRow:
     return row_of(step, StepStatus.PENDING)
 
 
-def request_text(claim: Claim, step: CallStep) -> str:
-    """Return what a call's request is stored as: with its idempotency key, so that every attempt sends the same."""
+def request_text(claim: Claim, step: CallStep, usual: FlowControl | None = None) -> str:
+    """Return what a call's request is stored as: with its idempotency key, so that every attempt sends the same.
+
+    ``usual`` is the flow control of the run, which holds where the step has none of its own.
+    """
     in_handler = step.branch.startswith("failure.")
     handler_round = claim.run.handler_round if in_handler else 0
     key = idempotency_key(claim.run_id, claim.run.generation, handler_round, step.key)
@@ -124,7 +127,7 @@ def request_text(claim: Claim, step: CallStep) -> str:
         policy = policy.with_delay(options.retry_delay)
     timeout = options.timeout or settings().CALL_TIMEOUT
     request = step.request.with_default_header(IDEMPOTENCY_HEADER, key)
-    return _text(request, timeout, policy, options.flow_control)
+    return _text(request, timeout, policy, options.flow_control or usual)
 
 
 def _text(

@@ -80,7 +80,7 @@ class Registering:
         if self._outgrows(sum(not row.registered for row in rows)):
             return
         calls = {
-            step.key: request_text(self.claim, step)
+            step.key: request_text(self.claim, step, self.performer.options.flow_control)
             for step, record in outcome.steps
             if isinstance(step, CallStep) and (record is None or not record.delivered)
         }

@@ -8,7 +8,7 @@ from typing import Final
 
 from django_workflow.core.exceptions import InvalidOptionError
 from django_workflow.core.journal import Record
-from django_workflow.core.steps import KEY_LENGTH, NAME_LENGTH
+from django_workflow.core.steps import KEY_LENGTH, NAME_LENGTH, SLICE_LENGTH
 from django_workflow.core.types import StepKind, StepStatus
 from django_workflow.core.workflow import registry
 from django_workflow.runtime.rehearsal import rehearse
@@ -16,10 +16,10 @@ from django_workflow.store import records
 from django_workflow.store.living import is_held, living, rename
 from django_workflow.store.rows import Claim
 
-#: What has no body: its key tells nothing to the world outside.
-_BODILESS: Final = frozenset(
-    {StepKind.SLEEP, StepKind.SLEEP_UNTIL, StepKind.WAIT_FOR_EVENT, StepKind.PATCH}
-)
+#: Whose key tells something to the world outside, by way of an idempotency key.
+_TELLING: Final = frozenset({StepKind.RUN, StepKind.ATOMIC, StepKind.NOTIFY, StepKind.MAP})
+#: What is not named by the code.
+_UNNAMED: Final = frozenset({StepKind.PATCH, StepKind.RACE})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -118,7 +118,7 @@ def _rename(
 
 def _renamed(record: Record, names: Mapping[str, str]) -> Record:
     new = names.get(record.name)
-    if new is None or record.kind == StepKind.PATCH:
+    if new is None or record.kind in _UNNAMED:
         return record
     base = f"{record.branch}{record.name.replace('/', '//')}"
     tail = record.key[len(base) :].removeprefix("#")
@@ -138,7 +138,7 @@ def _obstacle(
     keys = [record.key for record in mapped]
     if len(set(keys)) != len(keys):
         return "it has steps of the old name and of the new one in one branch"
-    if any(len(key) > KEY_LENGTH for key in keys):
+    if any(len(record.key) > _longest(record) for record in mapped):
         return "a name is too long with its branches"
     if not force:
         for old, renamed in zip(found, mapped, strict=True):
@@ -153,8 +153,15 @@ def _obstacle(
     return f"it would still not fit the code: {finding.message}"
 
 
+def _longest(record: Record) -> int:
+    return KEY_LENGTH - SLICE_LENGTH if record.kind == StepKind.MAP else KEY_LENGTH
+
+
 def _is_unfinished_body(record: Record) -> bool:
-    return record.kind not in _BODILESS and record.status != StepStatus.COMPLETED
+    if record.kind == StepKind.CALL:
+        # While it is open its request is stored, with its key; made anew after a resume it would get another one.
+        return record.status == StepStatus.FAILED
+    return record.kind in _TELLING and record.status != StepStatus.COMPLETED
 
 
 def _under(claim: Claim, workflow: str) -> Claim:

@@ -10,8 +10,23 @@ from django.db import transaction
 from django.db.models import F
 
 from django_workflow.conf import settings
-from django_workflow.core.types import FINISHED
-from django_workflow.models import Attempt, Delivery, Run, RunLog, Step, Waiter
+from django_workflow.core.codec import codec
+from django_workflow.core.maps import slice_of
+from django_workflow.core.types import FINISHED, StepKind
+from django_workflow.models import (
+    Approval,
+    Attempt,
+    Call,
+    Delivery,
+    FlowTicket,
+    MapItem,
+    Run,
+    RunLog,
+    Step,
+    Undo,
+    Waiter,
+    Webhook,
+)
 from django_workflow.store.claims import now as database_now
 from django_workflow.store.rows import RUN_COLUMNS, Claim, RunRow
 from django_workflow.store.sql import connection as journal
@@ -94,22 +109,72 @@ def rename(claim: Claim, workflow: str, steps: Mapping[str, tuple[str, str]]) ->
         _rename_keys(claim, aside)
         _rename_keys(claim, {aside[key]: new_key for key, (new_key, _) in steps.items()})
         for new_key, name in steps.values():
+            _rename_titles(run.id, new_key, name)
             Step.objects.using(alias).filter(run_id=run.id, key=new_key).update(name=name)
+            # What is planned already is asked for under the name that it had then.
+            Undo.objects.using(alias).filter(run_id=run.id, step_key=new_key, round=0).update(
+                name=name
+            )
     return True
 
 
-def _rename_keys(claim: Claim, keys: Mapping[str, str]) -> None:
-    alias, run = settings().DATABASE, claim.run
-    rows: list[tuple[Any, str, dict[str, Any]]] = [
-        (Step, "key", {}),
-        (Attempt, "step_key", {"generation": None}),
-        (Delivery, "step_key", {}),
-        (Waiter, "step_key", {}),
-        (RunLog, "after", {"generation": run.generation}),
+def _rename_titles(run_id: str, key: str, name: str) -> None:
+    """Give an approval that was called as its step is the step's new name."""
+    alias = settings().DATABASE
+    asked = {"run_id": run_id, "key": key, "kind": StepKind.WAIT_FOR_APPROVAL}
+    for step in Step.objects.using(alias).filter(**asked):
+        arguments = step.arguments
+        if arguments.get("title") == step.name:
+            text = codec.dumps({**arguments, "title": name}, what="arguments")
+            Step.objects.using(alias).filter(pk=step.pk).update(arguments_text=text)
+            Approval.objects.using(alias).filter(run_id=run_id, step_key=key).update(title=name)
+
+
+def _columns(claim: Claim) -> list[tuple[Any, str]]:
+    """Return all rows of a run that are found by a step's key, with the column that holds it.
+
+    What belongs to an earlier generation has keys of its own, and keeps them.
+    """
+    run_id, alias = claim.run_id, settings().DATABASE
+    found = [
+        (model._base_manager.using(alias).filter(run_id=run_id), "step_key")
+        for model in (Approval, Call, Delivery, FlowTicket, MapItem, Undo, Waiter, Webhook)
     ]
-    for model, column, more in rows:
-        of_run = model._base_manager.using(alias).filter(run_id=run.id, **more)
+    runs = Run.objects.using(alias)
+    return [
+        (Step.objects.using(alias).filter(run_id=run_id), "key"),
+        (Attempt.objects.using(alias).filter(run_id=run_id, generation=None), "step_key"),
+        (
+            RunLog.objects.using(alias).filter(run_id=run_id, generation=claim.run.generation),
+            "after",
+        ),
+        *found,
+        # What has died is told by its key, so that the next death is one more in a row.
+        (Delivery.objects.using(alias).filter(run_id=run_id), "begun"),
+        (runs.filter(pk=run_id), "failed_step"),
+        (runs.filter(parent=run_id), "parent_step"),
+    ]
+
+
+def _rename_keys(claim: Claim, keys: Mapping[str, str]) -> None:
+    children = Run.objects.using(settings().DATABASE).filter(
+        parent=claim.run_id, parent_step__in=list(keys)
+    )
+    # In the order in which who deletes runs locks them.
+    list(children.order_by("pk").select_for_update().values_list("pk"))
+    for rows, column in _columns(claim):
         for key, new_key in keys.items():
-            of_run.filter(**{column: key}).update(**{column: new_key})
-    for key, new_key in keys.items():
-        Run.objects.using(alias).filter(pk=run.id, failed_step=key).update(failed_step=new_key)
+            rows.filter(**{column: key}).update(**{column: new_key})
+    _rename_slices(claim, keys)
+
+
+def _rename_slices(claim: Claim, keys: Mapping[str, str]) -> None:
+    """Rename what is kept by the items of a map: its deliveries, with what has begun there, and their places in line."""
+    alias = settings().DATABASE
+    for model, column in ((Delivery, "step_key"), (Delivery, "begun"), (FlowTicket, "step_key")):
+        rows = model._base_manager.using(alias).filter(run_id=claim.run_id)
+        parts = rows.filter(**{f"{column}__contains": "//["}).values_list("pk", column)
+        for pk, key in list(parts):
+            of_map, _, places = key.rpartition("//[")
+            if of_map in keys and (column == "begun" or slice_of(key) is not None):
+                rows.filter(pk=pk).update(**{column: f"{keys[of_map]}//[{places}"})

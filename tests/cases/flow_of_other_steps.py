@@ -1,4 +1,4 @@
-"""Calls, items of a map and invoked runs stand in line as bodies do."""
+"""Calls and the items of a map stand in line as bodies do."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from django_workflow import (
     workflow,
 )
 from django_workflow.models import FlowTicket
-from tests.cases.bodies import mark
 from tests.cases.ledger import ledger
 from tests.cases.stage import Stage
 
@@ -20,14 +19,8 @@ from tests.cases.stage import Stage
 IN_ONE_PROCESS = True
 
 URL = "https://partner.example/slow"
-CALLS = FlowControl("flow_of_calls", rate=1, period="1h")
+CALLS = FlowControl("flow_of_calls", parallelism=1)
 ITEMS = FlowControl("flow_of_items", parallelism=1)
-CHILDREN = FlowControl("flow_of_children", rate=1, period="1h")
-
-
-@workflow(name="flow_of_other_steps.child")
-def child(ctx: WorkflowContext[Any]) -> Any:
-    return ctx.run("work", mark, f"child {ctx.request_payload}")
 
 
 def item(number: int) -> int:
@@ -43,12 +36,8 @@ def sync(ctx: WorkflowContext[Any]) -> Any:
         lambda: ctx.call("two", URL, flow_control=CALLS).status,
         lambda: ctx.call("free", URL).status,
     )
-    items = ctx.using(flow_control=ITEMS).map("items", item, range(4), max_parallel=2)
-    results = ctx.parallel(
-        lambda: ctx.invoke("first", child, 1, flow_control=CHILDREN),
-        lambda: ctx.invoke("second", child, 2, flow_control=CHILDREN),
-    )
-    return [list(answers), items, list(results)]
+    items = ctx.using(flow_control=ITEMS).map("items", item, range(2), max_parallel=2)
+    return [list(answers), items]
 
 
 @workflow(name="flow_of_other_steps.async")
@@ -59,34 +48,27 @@ async def asynchronous(ctx: AsyncWorkflowContext[Any]) -> Any:
         ctx.call("two", URL, flow_control=CALLS),
         ctx.call("free", URL),
     )
-    items = await ctx.using(flow_control=ITEMS).map("items", item, range(4), max_parallel=2)
-    results = await ctx.parallel(
-        ctx.invoke("first", child, 1, flow_control=CHILDREN),
-        ctx.invoke("second", child, 2, flow_control=CHILDREN),
-    )
-    return [[one.status for one in answers], items, list(results)]
+    items = await ctx.using(flow_control=ITEMS).map("items", item, range(2), max_parallel=2)
+    return [[one.status for one in answers], items]
 
 
 def play(stage: Stage) -> None:
     stage.box.respond("GET", URL)
-    gate = flow_control(ITEMS.text_key)
-    gate.set(parallelism=1)
-    gate.pause()
+    calls, items = (flow_control(one.text_key) for one in (CALLS, ITEMS))
+    for key in (calls, items):
+        key.set(parallelism=1)
+        key.pause()
     run = stage.trigger()
-    assert len(stage.box.waiting_on(run)) == 1
-    assert {call.step for call in stage.box.calls} >= {"free"}
-    assert len({call.step for call in stage.box.calls}) == 2
-    assert "waits for a slot" in run.reason
+    assert stage.box.waiting_on(run) == ["one", "two"]
+    assert {call.step for call in stage.box.calls} == {"free"}
+    assert 'waits for a slot of flow control "flow_of_calls" (paused; place 1 of 2' in run.reason
 
-    stage.box.advance("3h")
-    assert gate.waiting == 2
-    assert not [line for line in ledger.read() if line.startswith("item")]
-    gate.resume()
-    stage.box.settle()
-    assert len([line for line in ledger.read() if line.startswith("child")]) == 1
+    calls.resume()
+    assert items.waiting == 2
+    assert not ledger.read()
 
-    stage.box.advance("3h")
-    assert run.refresh().result == [[200] * 3, [0, 1, 2, 3], ["child 1", "child 2"]]
-    for number in range(4):
+    items.resume()
+    for number in range(2):
         stage.ran(f"item {number}, 1 at once")
+    assert run.refresh().result == [[200] * 3, [0, 1]]
     assert not FlowTicket.objects.exists()

@@ -17,8 +17,9 @@ class DjangoWorkflowConfig(AppConfig):
 
     def ready(self) -> None:
         """Fill the slots of `core.ports`, register checks, and find the ``workflows`` modules of all apps."""
+        from django_workflow.at_rest.vault import Vault
         from django_workflow.checks import register_checks
-        from django_workflow.core import ports
+        from django_workflow.core import at_rest, ports
         from django_workflow.dispatchers.celery import connect_signals, dispatcher
         from django_workflow.runtime.client import DjangoRuntime
         from django_workflow.runtime.schedules import sync_after_migrate
@@ -27,6 +28,7 @@ class DjangoWorkflowConfig(AppConfig):
         from django_workflow.transports.inline import InlineTransport
         from django_workflow.views import door
 
+        at_rest.install_vault(Vault())
         ports.install_runtime(DjangoRuntime())
         ports.install_door(door)
         ports.install_transport(InlineTransport())

@@ -75,6 +75,9 @@ class Settings:
     MAX_INVOKE_DEPTH: int = 16
     SIGNING_KEYS: tuple[str, ...] = ()
     ISSUER: str = "django_workflow"
+    ENCRYPTION_KEYS: tuple[str, ...] = ()
+    SPILL_ABOVE: int | None = None
+    SPILL_STORAGE: str | None = None
     MIDDLEWARE: tuple[str, ...] = ()
 
     @property
@@ -252,6 +255,9 @@ _READERS: Mapping[str, Callable[[str, Any], Any]] = {
     "MAX_INVOKE_DEPTH": _count,
     "SIGNING_KEYS": _keys,
     "ISSUER": _text,
+    "ENCRYPTION_KEYS": _keys,
+    "SPILL_ABOVE": _optional_count,
+    "SPILL_STORAGE": _optional_text,
     "MIDDLEWARE": _paths,
 }
 

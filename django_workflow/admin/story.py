@@ -12,6 +12,7 @@ from django.core.paginator import Page, Paginator
 from django.db.models import QuerySet
 from django.db.models.functions import Left, Length
 
+from django_workflow.core.at_rest import is_kept
 from django_workflow.core.durations import format_duration
 from django_workflow.core.plain import plain
 from django_workflow.core.redaction import Mask
@@ -23,6 +24,8 @@ MOST_ACTIONS = 200
 LINES_SHOWN = 200
 #: A longer value is shown by its beginning: nobody reads it here, and the page has to open.
 LONGEST_SHOWN = 20_000
+# What is encrypted can only be opened whole: up to here that is done for a page that shows its beginning.
+LONGEST_OPENED = 200_000
 SHORT = 48
 
 
@@ -55,6 +58,8 @@ def shown(text: str | None, length: int | None = None) -> Shown | None:
     if text is None:
         return None
     length = len(text) if length is None else length
+    if length > LONGEST_SHOWN and is_kept(text):
+        return Shown(text=f"({length:,} bytes, encrypted)", length=length)
     if length > LONGEST_SHOWN:
         return Shown(text=text[:LONGEST_SHOWN], length=length)
     return Shown(text=_laid_out(plain(text)), length=length)
@@ -183,12 +188,17 @@ def _whole_results(steps: Iterable[Any], mask: Mask, alias: str | None) -> dict[
     names = {
         step.pk: step.name
         for step in steps
-        if step.result_head is not None and mask.hides_of(step.name)
+        if step.result_head is not None
+        and (mask.hides_of(step.name) or _is_sealed(step.result_head, step.result_length))
     }
     if not names:
         return {}
     texts = Step.objects.using(alias).filter(pk__in=names).values_list("pk", "result_text")
     return {pk: shown_value(mask.step(names[pk], plain(text))) for pk, text in texts}
+
+
+def _is_sealed(head: str, length: int) -> bool:
+    return is_kept(head) and length <= LONGEST_OPENED
 
 
 def _step_line(

@@ -16,6 +16,7 @@ from json import JSONDecoder, JSONEncoder
 from types import CoroutineType, GeneratorType
 from typing import Any, Final, NoReturn, TypeVar, overload
 
+from django_workflow.core import at_rest
 from django_workflow.core.exceptions import (
     InvalidOptionError,
     NotSerializableError,
@@ -143,9 +144,14 @@ class Codec:
         Raises:
             UndecodableValueError: It names a type that is not registered here, a registered
                 type refuses what was stored, or the text is not the codec's.
+            AtRestError: it is encrypted or in a file, and cannot be read at this moment.
         """
+        is_tagged = MARK in text
+        if is_tagged and at_rest.is_kept(text):
+            text = at_rest.opened(text)
+            is_tagged = MARK in text
         try:
-            return (self._decoder if MARK in text else DECODER).decode(text)
+            return (self._decoder if is_tagged else DECODER).decode(text)
         except (_UnreadableError, ValueError, RecursionError) as error:
             raise self._undecodable(text, what, error) from error.__cause__ or error
 
@@ -217,6 +223,8 @@ class Codec:
         name, cls = stored.name, stored.cls
         if type(name) is not str or not name:
             raise InvalidOptionError(f"The name of a type must be text, not {name!r}.")
+        if name in at_rest.NAMES:
+            raise InvalidOptionError(f'The type name "{name}" is taken. Register it under another.')
         if not is_class(cls) or cls in PLAIN or cls in {dict, list}:
             raise InvalidOptionError(f"{cls!r} cannot be registered: it is plain JSON or no class.")
         taken = self._by_name.get(name)

@@ -23,6 +23,7 @@ WorkflowError
 ├── NotSerializableError       a value cannot be stored; .path, .step
 ├── PayloadTooLargeError       .size, .limit
 ├── UndecodableValueError      a stored value names an unregistered type; .type_name, .path
+├── AtRestError                a text cannot be kept, or read as it is kept; .key, .file
 ├── TransactionOpenError       a pass or a wait inside an open transaction
 ├── ApprovalClosedError        decided already, out of time, or its run waits no more; .decision
 ├── DecisionRefusedError       this user may not decide
@@ -36,7 +37,7 @@ WorkflowError
 └── RetryAfterError            raised by users: try again after .delay
 
 ArgumentDrift (UserWarning)    the gentle form of ArgumentDriftError
-_Interrupt (BaseException)     private: SuspendInterrupt, CancelInterrupt, ContinueInterrupt
+_Interrupt (BaseException)     private: SuspendInterrupt, CancelInterrupt, ContinueInterrupt, AtRestInterrupt
 """
 
 from __future__ import annotations
@@ -264,6 +265,18 @@ class UndecodableValueError(WorkflowError):
         self.path = path
 
 
+class AtRestError(WorkflowError):
+    """Raised when a text cannot be kept, or read back, as it is kept: encrypted, or in a file.
+
+    ``key`` names the key that is missing, ``file`` the file.
+    """
+
+    def __init__(self, message: str, *, key: str | None = None, file: str | None = None) -> None:
+        super().__init__(message)
+        self.key = key
+        self.file = file
+
+
 class TransactionOpenError(WorkflowError):
     """Raised when a pass or a wait is entered inside an open transaction."""
 
@@ -367,6 +380,16 @@ class SuspendInterrupt(_Interrupt):
     """Ends a pass that has to wait; the next pass goes on from the recorded steps."""
 
     reason = "The workflow function is left here and goes on in a later pass"
+
+
+class AtRestInterrupt(_Interrupt):
+    """Ends a pass from within a step's body, for what is no attempt of it: a text that cannot be read now."""
+
+    reason = "What the step needs cannot be read"
+
+    def __init__(self, *, error: AtRestError, step: str | None = None) -> None:
+        super().__init__(step=step)
+        self.error = error
 
 
 class CancelInterrupt(_Interrupt):

@@ -8,8 +8,10 @@ from json import loads
 from operator import itemgetter
 from typing import Any, Final
 
+from django_workflow.core.at_rest import opened
 from django_workflow.core.exceptions import (
     ArgumentDriftError,
+    AtRestError,
     CallError,
     ChildRunError,
     InvalidOptionError,
@@ -149,12 +151,22 @@ def check_storable(name: str, key: str, *, run_id: str) -> None:
         )
 
 
+def unreadable(error: AtRestError, record: Record, *, run_id: str) -> AtRestError:
+    """Return what is said of a record that cannot be read at this moment."""
+    what = "result" if record.failure_text is None else "failure"
+    return AtRestError(
+        f'The {what} of step "{record.name}" (run {run_id}) cannot be read. {error}',
+        key=error.key,
+        file=error.file,
+    )
+
+
 def error_of(record: Record, failure: Failure) -> StepError:
     """Build the error of a failed step from its record, as it is raised at every pass."""
     if failure.run_id is not None and record.kind == StepKind.INVOKE:
         return _child_error(record, failure, failure.run_id)
     if record.kind == StepKind.MAP:
-        stored = loads(record.failure_text or "{}")
+        stored = loads(opened(record.failure_text or "{}"))
         if "index" in stored:
             error = item_error(record.name, stored["index"], failure)
             error.key = record.key

@@ -13,6 +13,7 @@ from datetime import datetime
 from json import loads
 from typing import Final, NamedTuple
 
+from django_workflow.core.at_rest import opened
 from django_workflow.core.races import lost_branches
 from django_workflow.core.types import StepKind, StepStatus
 
@@ -56,7 +57,7 @@ class Record(NamedTuple):
 
 def won(race: Record) -> tuple[str, int, int]:
     """Return what the record of a race says: the stem of its branches' paths, how many, and which has won."""
-    stored = loads(race.result_text or "{}")
+    stored = loads(opened(race.result_text or "{}"))
     return stored["stem"], stored["count"], stored["index"]
 
 

@@ -22,11 +22,13 @@ from uuid import UUID, uuid5
 from warnings import warn
 
 from django_workflow.core import faults
+from django_workflow.core.at_rest import opened
 from django_workflow.core.codec import codec
 from django_workflow.core.context import RunFacts, executing
 from django_workflow.core.exceptions import (
     ArgumentDrift,
     ArgumentDriftError,
+    AtRestError,
     ContinueInterrupt,
     InvalidOptionError,
     NonDeterminismError,
@@ -47,6 +49,8 @@ VERDICTS: Final = (
     ArgumentDriftError,
     UndecodableValueError,
     TooManyStepsError,
+    # No verdict: whoever stops with it ends the pass, and the delivery is repeated.
+    AtRestError,
 )
 
 
@@ -215,7 +219,10 @@ class Replay(ABC):
 
     def stop(self, fault: WorkflowError) -> None:
         """Keep the engine's verdict; the first one counts."""
-        self.fault = self.fault or fault
+        if isinstance(fault, AtRestError):
+            self.trouble = self.trouble or fault
+        else:
+            self.fault = self.fault or fault
         self.closed = True
 
     def swallowed(self, branch: Branch, did: str) -> None:
@@ -227,10 +234,13 @@ class Replay(ABC):
         if record.finished_at is not None:
             branch.clock = record.finished_at
         branch.sequence = record.sequence or 0
-        if record.status == StepStatus.COMPLETED:
-            text = record.result_text
-            return None if text is None or text == "null" else codec.loads(text, what="result")
-        failure = Failure.from_json(codec.loads(record.failure_text or "{}", what="failure"))
+        try:
+            if record.status == StepStatus.COMPLETED:
+                text = record.result_text
+                return None if text is None or text == "null" else codec.loads(text, what="result")
+            failure = Failure.from_json(codec.loads(record.failure_text or "{}", what="failure"))
+        except AtRestError as error:
+            raise faults.unreadable(error, record, run_id=self.run_id) from error
         raise faults.error_of(record, failure)
 
     def build(
@@ -290,6 +300,9 @@ class Replay(ABC):
     def check_arguments(self, step: Step, record: Record, *, stacklevel: int) -> None:
         """Warn when a step is asked for with other arguments than the recorded ones, which win."""
         asked = codec.dumps(step.arguments(), what="arguments")
+        if asked == record.arguments_text:
+            return
+        record = record._replace(arguments_text=opened(record.arguments_text))
         if asked == record.arguments_text:
             return
         drift = faults.drift(record, asked, run_id=self.run_id)

@@ -12,7 +12,7 @@ from django.utils.translation import gettext_lazy as _
 from django_workflow.core import types
 from django_workflow.core.codec import codec
 from django_workflow.core.exceptions import RunFailedError, RunNotFinishedError
-from django_workflow.core.plain import plain
+from django_workflow.core.plain import failure_in, plain
 from django_workflow.core.ports import get_runtime
 from django_workflow.core.redaction import Mask
 from django_workflow.core.telling import Progress
@@ -357,8 +357,9 @@ class Run(RunHandle, UndoFields):
     @property
     def progress(self) -> Progress | None:
         """How far the run said last that it is; None where it has not said."""
-        text = self.progress_text
-        return None if text is None else Progress.from_json(codec.loads(text))
+        stored = plain(self.progress_text)
+        # A text tells that it cannot be read at this moment.
+        return Progress.from_json(stored) if isinstance(stored, dict) else None
 
     @property
     def state(self) -> Any:
@@ -383,15 +384,12 @@ class Run(RunHandle, UndoFields):
     @property
     def failure(self) -> types.Failure | None:
         """Why the run failed or is blocked, or None."""
-        return (
-            types.Failure.from_json(codec.loads(self.failure_text)) if self.failure_text else None
-        )
+        return failure_in(self.failure_text)
 
     @property
     def handler_failure(self) -> types.Failure | None:
         """Why the failure handler itself failed, or None."""
-        text = self.handler_failure_text
-        return types.Failure.from_json(codec.loads(text)) if text else None
+        return failure_in(self.handler_failure_text)
 
     @property
     def result(self) -> Any:

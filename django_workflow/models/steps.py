@@ -10,6 +10,8 @@ from django.utils.translation import gettext_lazy as _
 
 from django_workflow.core import types
 from django_workflow.core.codec import codec
+from django_workflow.core.exceptions import AtRestError
+from django_workflow.core.plain import failure_in
 from django_workflow.models.lengths import STEP_KEY_LENGTH, STEP_NAME_LENGTH
 from django_workflow.models.maps import MapItem
 from django_workflow.models.runs import Run
@@ -77,15 +79,17 @@ class StepFields(models.Model):
     @property
     def failure(self) -> types.Failure | None:
         """The last error of the step, or None."""
-        return (
-            types.Failure.from_json(codec.loads(self.failure_text)) if self.failure_text else None
-        )
+        return failure_in(self.failure_text)
 
     @property
     def arguments(self) -> dict[str, Any]:
         """What the step was asked with, as far as it is recorded (durations, event ids, URLs)."""
-        arguments: dict[str, Any] = codec.loads(self.arguments_text) if self.arguments_text else {}
-        return arguments
+        try:
+            found: dict[str, Any] = codec.loads(self.arguments_text) if self.arguments_text else {}
+        except AtRestError:
+            # Windows ask, and have more to show.
+            return {}
+        return found
 
     @property
     def progress(self) -> tuple[int, int] | None:
@@ -211,6 +215,4 @@ class Attempt(models.Model):
     @property
     def failure(self) -> types.Failure | None:
         """The error of this attempt, or None for a late result."""
-        return (
-            types.Failure.from_json(codec.loads(self.failure_text)) if self.failure_text else None
-        )
+        return failure_in(self.failure_text)

@@ -6,7 +6,7 @@ from django.db import models
 from django.utils.translation import gettext_lazy as _
 
 from django_workflow.core import types
-from django_workflow.core.codec import codec
+from django_workflow.core.plain import failure_in
 
 
 class UndoFields(models.Model):
@@ -24,8 +24,7 @@ class UndoFields(models.Model):
     @property
     def undo_failure(self) -> types.Failure | None:
         """Why undoing could not go on, or None; what undoing one step raised is told by its own step."""
-        text = self.undo_failure_text
-        return types.Failure.from_json(codec.loads(text)) if text else None
+        return failure_in(self.undo_failure_text)
 
     @property
     def _undo_in_words(self) -> str:

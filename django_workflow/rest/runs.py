@@ -13,6 +13,7 @@ from rest_framework.response import Response
 from django_workflow.conf import settings
 from django_workflow.core.durations import parse_duration
 from django_workflow.core.exceptions import InvalidOptionError, RunNotFinishedError
+from django_workflow.core.plain import plain
 from django_workflow.core.types import RunStatus
 from django_workflow.core.workflow import Workflow, registry
 from django_workflow.models import Run, Step
@@ -108,7 +109,7 @@ class OneRun(ApiView):
     @documented("get_run", gives={200: shapes.RunShape}, tag="runs")
     def get(self, request: Request, run_id: str) -> Response:
         """Return it."""
-        return respond(run_shown(run_of(run_id), sees=self.sees))
+        return respond(run_shown(run_of(run_id), sees=self.sees, whole=True))
 
 
 class _OfRun(ApiView):
@@ -213,7 +214,9 @@ class Result(ApiView):
             "workflow_run_id": run.id,
             "status": str(run.status),
             "finished": run.is_finished,
-            "result": run.shown_result if run.status == RunStatus.COMPLETED else None,
+            "result": run.mask.result(plain(run.result_text, whole=True))
+            if run.status == RunStatus.COMPLETED
+            else None,
             "failure": failed(run.failure),
         }
         return respond(content, 200 if run.is_finished else 202)

@@ -20,8 +20,8 @@ def failed(failure: Failure | None) -> dict[str, Any] | None:
     return None if failure is None else dict(failure.to_json())
 
 
-def run_shown(run: Run, *, sees: bool) -> dict[str, Any]:
-    """Return a run; best asked of one that `with_reason()` has fetched."""
+def run_shown(run: Run, *, sees: bool, whole: bool = False) -> dict[str, Any]:
+    """Return a run; best asked of one that `with_reason()` has fetched. ``whole``: with what is in files, too."""
     about = None if run.about_type is None else {"type": run.about_type, "id": run.about_id}
     return {
         "workflow_run_id": run.id,
@@ -40,9 +40,9 @@ def run_shown(run: Run, *, sees: bool) -> dict[str, Any]:
         "schedule_id": run.schedule_id,
         "generation": run.generation,
         "shows_payload": sees,
-        "payload": run.shown_payload if sees else None,
+        "payload": run.mask.payload(plain(run.payload_text, whole=whole)) if sees else None,
         "headers": run.shown_headers if sees else None,
-        "result": run.shown_result if sees else None,
+        "result": run.mask.result(plain(run.result_text, whole=whole)) if sees else None,
         "failure": failed(run.failure) if sees else None,
         "progress": run.progress.to_json() if sees and run.progress is not None else None,
         "state": plain(run.state_text) if sees else None,

@@ -17,7 +17,7 @@ from django.db import InterfaceError, OperationalError, transaction
 from django_workflow.conf import settings
 from django_workflow.core.codec import codec
 from django_workflow.core.context import executing
-from django_workflow.core.exceptions import DeliveryFencedError
+from django_workflow.core.exceptions import AtRestError, DeliveryFencedError
 from django_workflow.core.journal import Record
 from django_workflow.core.types import Failure
 from django_workflow.models import Attempt
@@ -127,7 +127,7 @@ def _is_recorded(performer: Any, call: Any, progress: _Progress, error: BaseExce
 def _rolled_back(
     performer: Any, call: Any, progress: _Progress, error: BaseException
 ) -> Record | None:
-    if progress.recording and isinstance(error, AWAY):
+    if progress.recording and isinstance(error, (*AWAY, AtRestError)):
         performer.broken = error
         return None
     # An error that comes up at COMMIT (a deferred constraint) or at the record is the body's as well.

@@ -64,7 +64,13 @@ from django_workflow.runtime.journals import journals
 from django_workflow.runtime.performer import Allowance, Performer
 from django_workflow.runtime.registering import Registering
 from django_workflow.runtime.timers import over, record_elapsed
-from django_workflow.runtime.trouble import DeliveryTroubleError, no_answer, refuse_open_transaction
+from django_workflow.runtime.trouble import (
+    NOT_READABLE,
+    DeliveryTroubleError,
+    no_answer,
+    not_readable,
+    refuse_open_transaction,
+)
 from django_workflow.runtime.undoing import UndoEnding, has_undo, prefix_of, undo_steps
 from django_workflow.runtime.urls import url_of
 from django_workflow.store import claims, maps, records, runs, undos
@@ -108,6 +114,8 @@ def enter(
             "A delivery of run %s was taken over", claim.run_id, extra={"run_id": claim.run_id}
         )
         return End.OVER
+    except NOT_READABLE as error:
+        raise not_readable(error) from error
 
 
 def _carry_on(

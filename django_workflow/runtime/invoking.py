@@ -13,6 +13,7 @@ from hashlib import sha256
 from typing import Any
 
 from django_workflow.conf import settings
+from django_workflow.core.at_rest import opened
 from django_workflow.core.exceptions import InvalidOptionError, WorkflowError
 from django_workflow.core.journal import Journal, Record
 from django_workflow.core.steps import InvokeStep
@@ -166,6 +167,8 @@ def tell_parent(run_id: str) -> None:
 def _failure_text(child: Run) -> str | None:
     if child.status == RunStatus.COMPLETED:
         return None
+    # Told later, rather than wrongly, if it cannot be read at this moment.
+    opened(child.failure_text or "")
     failure = child.failure
     if child.status == RunStatus.CANCELLED or failure is None:
         failure = Failure(

@@ -16,6 +16,7 @@ from typing import Any
 from django.db import Error as DatabaseError
 
 from django_workflow.conf import settings
+from django_workflow.core.at_rest import opened
 from django_workflow.core.codec import codec
 from django_workflow.core.context import CurrentStep, Triggers
 from django_workflow.core.exceptions import DeliveryFencedError, PayloadTooLargeError
@@ -159,11 +160,13 @@ class _Slice:
             index=item.place,
             triggers=Triggers(trigger_seed(claim, place)),
         )
+        # Not an attempt of the item, if it cannot be read at this moment.
+        item_text = opened(item.item_text)
         begun = monotonic()
         error: BaseException | None = None
         text: str | None = None
         try:
-            value = codec.loads(item.item_text, what="item")
+            value = codec.loads(item_text, what="item")
             body = RunStep(step.key, step.name, step.branch, NO_OPTIONS, self.body, (value,), {})
             text = codec.dumps(
                 call_body(body, current, timeout),
@@ -216,7 +219,9 @@ class _Slice:
     def _gather(self, ended: list[Ended]) -> StepRow:
         """Return the row that the whole map becomes."""
         failures = {
-            str(item.place): json.loads(item.failure_text) for item in ended if item.failure_text
+            str(item.place): json.loads(opened(item.failure_text))
+            for item in ended
+            if item.failure_text
         }
         text: str | None = None
         failure: dict[str, Any] | None = None
@@ -227,7 +232,7 @@ class _Slice:
                 {**one, "index": int(place), "traceback": ""} for place, one in others[:MOST_OTHERS]
             ]
         else:
-            results = ",".join(item.result_text or "null" for item in ended)
+            results = ",".join(opened(item.result_text or "null") for item in ended)
             short = {place: {**one, "traceback": ""} for place, one in failures.items()}
             errors = f',"failures":{json.dumps(short)}' if short else ""
             text = f'{{"results":[{results}]{errors}}}'

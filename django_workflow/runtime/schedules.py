@@ -16,9 +16,11 @@ from django.db import InterfaceError, OperationalError, transaction
 
 from django_workflow.conf import problems, settings
 from django_workflow.core.actors import Actor
+from django_workflow.core.at_rest import opened
 from django_workflow.core.codec import codec
 from django_workflow.core.crons import LATE, MOST_CAUGHT_UP, SCHEDULE_ID_LENGTH, Cron
 from django_workflow.core.exceptions import (
+    AtRestError,
     InvalidOptionError,
     ScheduleNotFoundError,
     WorkflowError,
@@ -174,7 +176,7 @@ class ScheduleVerbs:
         elif anew:
             store.change(known, plan, template)
             store.replan(self.get_schedule(workflow.name))
-        elif known.plan != plan or known.template_text != template:
+        elif known.plan != plan or _template_of(known) != template:
             store.change(known, plan, template)
 
     # Fired
@@ -236,6 +238,14 @@ class ScheduleVerbs:
         }
         singleton = _singleton(workflow, known["payload_text"])
         return Slot(at, NewRun(**{**known, **changes}), singleton)
+
+
+def _template_of(schedule: Schedule) -> str:
+    """Return what the slots of a schedule are made of; nothing where that cannot be read, for it is written anew."""
+    try:
+        return opened(schedule.template_text)
+    except AtRestError:
+        return ""
 
 
 def _singleton(workflow: Workflow[Any, Any], payload_text: str | None) -> tuple[str, str] | None:

@@ -10,6 +10,7 @@ import logging
 from typing import Any
 
 from django_workflow.conf import settings
+from django_workflow.core.at_rest import opened
 from django_workflow.core.codec import codec
 from django_workflow.core.exceptions import InvalidEventError
 from django_workflow.core.importable import load
@@ -47,8 +48,10 @@ def refuse_unfitting(event_id: str, data_text: str, run_id: str | None) -> None:
 
 def fitting_text(schema: str, data_text: str | None) -> str | None:
     """Return the data as this schema cleans them, stored; None where they do not fit."""
+    # Nobody refuses what cannot be read at this moment.
+    plain_text = None if data_text is None else opened(data_text)
     try:
-        return codec.dumps(_cleaned(schema, data_text), what="event_data")
+        return codec.dumps(_cleaned(schema, plain_text), what="event_data")
     except (
         Exception
     ) as error:  # the door of user code: whatever it raises, it does not take the data

@@ -11,6 +11,7 @@ from django.db import connections, transaction
 
 from django_workflow.conf import settings
 from django_workflow.core.actors import CODE, Actor
+from django_workflow.core.at_rest import opened
 from django_workflow.core.codec import codec
 from django_workflow.core.context import executing
 from django_workflow.core.exceptions import (
@@ -253,7 +254,7 @@ class TriggerVerbs:
             elif (
                 found is None
                 or found.workflow != workflow.name
-                or (found.payload_text != row.payload_text and not any_payload)
+                or not (any_payload or _is_same(found.payload_text, row.payload_text))
             ):
                 raise RunExistsError(
                     f'The run ID "{row.id}" is taken by a run of workflow "{found.workflow if found else "?"}" with another '
@@ -284,6 +285,13 @@ class TriggerVerbs:
         run._state.db = self.alias
         run._state.adding = False
         return run
+
+
+def _is_same(text: str | None, asked: str | None) -> bool:
+    """Tell whether two payloads are the same, whatever they are kept as."""
+    if text is None or asked is None or text == asked:
+        return text == asked
+    return opened(text) == opened(asked)
 
 
 def _stored(options: TriggerOptions) -> dict[str, Any]:

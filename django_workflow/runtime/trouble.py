@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from django_workflow.conf import settings
-from django_workflow.core.exceptions import TransactionOpenError, WorkflowError
+from django_workflow.core.exceptions import (
+    AtRestError,
+    AtRestInterrupt,
+    TransactionOpenError,
+    WorkflowError,
+)
 from django_workflow.store.sql import connection
+
+#: What is raised where a text cannot be kept or read at this moment.
+NOT_READABLE: Final = (AtRestError, AtRestInterrupt)
 
 
 class DeliveryTroubleError(WorkflowError):
@@ -32,6 +42,14 @@ def refuse_open_transaction(what: str) -> None:
         )
 
 
+def not_readable(error: AtRestError | AtRestInterrupt) -> DeliveryTroubleError:
+    """Return the trouble that a text cannot be kept or read at this moment."""
+    told = error.error if isinstance(error, AtRestInterrupt) else error
+    return DeliveryTroubleError(str(told), survived=True)
+
+
 def no_answer(error: Exception) -> DeliveryTroubleError:
-    """Return the trouble that the database is away."""
+    """Return the trouble that the database is away, or what texts are kept in."""
+    if isinstance(error, AtRestError):
+        return not_readable(error)
     return DeliveryTroubleError(f"The database did not answer: {error}", survived=True)

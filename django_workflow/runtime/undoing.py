@@ -13,7 +13,13 @@ from typing import Any
 
 from django_workflow.core.codec import codec
 from django_workflow.core.context_sync import WorkflowContext
-from django_workflow.core.exceptions import CrashLoopError, StepError, WorkflowError
+from django_workflow.core.exceptions import (
+    AtRestError,
+    AtRestInterrupt,
+    CrashLoopError,
+    StepError,
+    WorkflowError,
+)
 from django_workflow.core.importable import load
 from django_workflow.core.steps import NAME_LENGTH
 from django_workflow.core.types import Failure, RunStatus, StepKind, StepStatus
@@ -57,12 +63,15 @@ def undo_steps(context: WorkflowContext[Any], claim: Claim) -> list[int]:
 
 def _undo(claim: Claim, undo: Undo) -> Any:
     """Call what undoes one step. What it returns is not kept: it might not be storable."""
-    args, kwargs = undo.arguments
     result = None
-    if undo.outcome == "done":
-        steps = {record.key: record for record in records.load(claim.run_id)}
-        text = steps[undo.step_key].result_text
-        result = None if text is None else codec.loads(text, what="result")
+    try:
+        args, kwargs = undo.arguments
+        if undo.outcome == "done":
+            steps = {record.key: record for record in records.load(claim.run_id)}
+            text = steps[undo.step_key].result_text
+            result = None if text is None else codec.loads(text, what="result")
+    except AtRestError as error:
+        raise AtRestInterrupt(error=error, step=undo.name) from error
     value = load(undo.path, WHAT)(
         Undone(
             step=undo.name,

@@ -7,6 +7,7 @@ tried because its process died in between.
 from __future__ import annotations
 
 import logging
+from functools import partial
 from typing import Any
 
 from django.db import Error as DatabaseError
@@ -16,6 +17,7 @@ from django_workflow.conf import settings
 from django_workflow.core.codec import codec
 from django_workflow.core.events import EventWaiter
 from django_workflow.core.exceptions import (
+    AtRestError,
     DeliveryFencedError,
     PayloadTooLargeError,
     RunNotFoundError,
@@ -109,10 +111,14 @@ def match_untried() -> int:
     """Match what nobody has tried to match; return how many runs were woken."""
     sent, waiting = events.untried(SWEPT)
     woken: set[str] = set()
-    for event_pk in sent:
-        woken |= events.match(event_pk, fitting_text)
-    for waiter in waiting:
-        woken |= events.match_waiter(waiter, fitting_text)
+    tries = [partial(events.match, pk, fitting_text) for pk in sent]
+    tries += [partial(events.match_waiter, waiter, fitting_text) for waiter in waiting]
+    for attempt in tries:
+        try:
+            woken |= attempt()
+        except AtRestError as error:
+            # What cannot be read now is tried again, and holds nobody up.
+            logger.warning("The data of an event cannot be matched: %s", error)
     wake_workers(woken)
     return len(woken)
 

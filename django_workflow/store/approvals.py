@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from django.db import transaction
 
+from django_workflow.at_rest.vault import kept, sealed
 from django_workflow.conf import settings
 from django_workflow.models import Approval, Event
 from django_workflow.store import events
@@ -46,10 +47,11 @@ def decide(approval: Approval, event_text: Callable[[datetime], str], **decided:
         event = Event.objects.using(alias).create(
             event_id=approval.event_id,
             run_id=approval.run_id,
-            data_text=event_text(moment),
+            data_text=kept(event_text(moment)),
             created_at=moment,
             expires_at=moment + KEPT,
         )
+        decided["data_text"] = sealed(decided.get("data_text"))
         still = Approval.objects.using(alias).open().filter(pk=approval.pk, due_at__gt=moment)
         if not still.update(decided_at=moment, next_mail_at=None, **decided):
             raise ClosedError

@@ -15,6 +15,7 @@ from typing import Any
 from django.db import transaction
 from django.db.models import Q
 
+from django_workflow.at_rest.vault import sealed
 from django_workflow.conf import settings
 from django_workflow.core.types import FINISHED, RunStatus, StepStatus
 from django_workflow.models import Delivery, Run, Step
@@ -57,7 +58,7 @@ def record_end(child: Run, failure_text: str | None) -> bool:
             f"result_text = (SELECT r.result_text FROM {RUN} r WHERE r.id = %s) "
             f"WHERE run_id = %s AND {speak.name('key')} = %s AND kind = 'invoke' AND sequence IS NULL "
             f"AND status IN ({', '.join(['%s'] * len(OPEN))})",
-            (str(status), sequence, failure_text, *values, child.id, child.parent_id, child.parent_step, *OPEN),
+            (str(status), sequence, sealed(failure_text), *values, child.id, child.parent_id, child.parent_step, *OPEN),
         )  # fmt: skip
     return True
 

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 from django.db import transaction
 
+from django_workflow.at_rest.vault import kept
 from django_workflow.conf import settings
 from django_workflow.core.types import StepStatus
 from django_workflow.models import Event, Step, Waiter
@@ -73,7 +74,9 @@ def send(new: NewEvent) -> Event:
     """Insert an event, in the caller's transaction."""
     moment = database_now()
     return Event.objects.using(settings().DATABASE).create(
-        **new._asdict(), created_at=moment, expires_at=moment + settings().EVENT_RETENTION
+        **new._replace(data_text=kept(new.data_text))._asdict(),
+        created_at=moment,
+        expires_at=moment + settings().EVENT_RETENTION,
     )
 
 
@@ -106,7 +109,7 @@ def match(event_pk: int, judge: Judge = _refuse) -> set[str]:
         try:
             return _match(event_pk, judged)
         except _UnjudgedError as found:
-            judged |= {schema: judge(schema, found.data_text) for schema in found.schemas}
+            judged |= {schema: kept(judge(schema, found.data_text)) for schema in found.schemas}
 
 
 def _match(event_pk: int, judged: Mapping[str, str | None]) -> set[str]:

@@ -9,6 +9,7 @@ from django.db import transaction
 from django.db.models import F, Value
 from django.db.models.functions import Concat
 
+from django_workflow.at_rest.vault import kept
 from django_workflow.conf import settings
 from django_workflow.core.generations import past_key, past_prefix
 from django_workflow.core.steps import KEY_LENGTH
@@ -59,7 +60,7 @@ def continue_as_new(claim: Claim, payload_text: str | None, version: str) -> boo
             Run.objects.using(alias)
             .filter(pk=claim.run_id, status=RunStatus.RUNNING, generation=run.generation)
             .update(
-                payload_text=payload_text,
+                payload_text=kept(payload_text),
                 version=version,
                 generation=run.generation + 1,
                 continued_at=moment,

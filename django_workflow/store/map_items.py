@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from django_workflow.at_rest.vault import kept
 from django_workflow.core.maps import slice_keys
 from django_workflow.models import MapItem
 from django_workflow.store.rows import STEP, StepRow
@@ -42,7 +43,7 @@ def _insert(cursor: Any, run_id: str, key: str, items: Sequence[str]) -> None:
             [
                 value
                 for place, text in enumerate(chunk, start)
-                for value in (run_id, key, place, text)
+                for value in (run_id, key, place, kept(text))
             ],
         )
 

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from django.db import transaction
 
+from django_workflow.at_rest.vault import kept, sealed
 from django_workflow.conf import settings
 from django_workflow.core.types import StepStatus
 from django_workflow.store.map_items import ITEM
@@ -85,7 +86,7 @@ def _record(claim: Claim, item: Item, tried: Tried) -> str:
         f"finished_at = {now if ends else 'NULL'}"
     )
     params = (
-        tried.attempts, tried.result_text, tried.failure_text, *wake_values, *(now_values if ends else ()),
+        tried.attempts, kept(tried.result_text), sealed(tried.failure_text), *wake_values, *(now_values if ends else ()),
     )  # fmt: skip
     held = (claim.delivery_id, claim.token)
     # A holder whose predecessor has died makes that good with its first record; others only hold their row.

@@ -10,6 +10,7 @@ from typing import Any, Final, NamedTuple
 
 from django.db import transaction
 
+from django_workflow.at_rest.vault import kept, sealed
 from django_workflow.conf import settings
 from django_workflow.core.exceptions import DeliveryFencedError, RunExistsError
 from django_workflow.core.journal import Record
@@ -18,7 +19,7 @@ from django_workflow.models import Attempt
 from django_workflow.store import approval_rows, map_items, requests, triggers, waiters
 from django_workflow.store.claims import FREE, give_back
 from django_workflow.store.rows import DELIVERY, STEP, Claim, StepRow, moment_of
-from django_workflow.store.sql import STEP_INSERT_COLUMNS, Postgres, connection, dialect
+from django_workflow.store.sql import STEP_INSERT_COLUMNS, Postgres, connection, dialect, kept_row
 
 NO_CALLS: Final[Mapping[str, str]] = MappingProxyType({})
 
@@ -242,7 +243,7 @@ def _insert_open(cursor: Any, run_id: str, rows: Sequence[StepRow]) -> None:
         parts: list[str] = []
         params: list[Any] = []
         for row in rows[start : start + 50]:
-            sql, values = speak.step_values(row, ("%s", (run_id,)), ("NULL", ()))
+            sql, values = speak.step_values(kept_row(row), ("%s", (run_id,)), ("NULL", ()))
             parts.append(f"({sql})")
             params.extend(values)
         columns = speak.columns(STEP_INSERT_COLUMNS)
@@ -311,8 +312,8 @@ def keep(run_id: str, attempt: AttemptRow, *, worker: str) -> None:
                 attempt.step_key,
                 attempt.number,
                 attempt.outcome,
-                attempt.failure_text,
-                attempt.result_text,
+                sealed(attempt.failure_text),
+                kept(attempt.result_text),
                 *started_values,
                 *values,
                 worker,

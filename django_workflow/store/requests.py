@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+from django_workflow.at_rest.vault import kept
 from django_workflow.conf import settings
 from django_workflow.models import Call
 from django_workflow.store.sql import dialect
@@ -28,7 +29,7 @@ def insert(cursor: Any, run_id: str, requests: Mapping[str, str]) -> None:
         rows = ", ".join(["(%s, %s, %s, %s)"] * len(chunk))
         cursor.execute(
             f"{speak.ignore} {CALL} (run_id, step_key, request_text, is_masked) VALUES {rows}{speak.ignore_tail}",
-            [value for key in chunk for value in (run_id, key, requests[key], False)],
+            [value for key in chunk for value in (run_id, key, kept(requests[key]), False)],
         )
 
 
@@ -36,7 +37,7 @@ def mask(cursor: Any, run_id: str, key: str, masked_text: str) -> None:
     """Put the request as people may see it in the place of the one that was made."""
     cursor.execute(
         f"UPDATE {CALL} SET request_text = %s, is_masked = %s WHERE run_id = %s AND step_key = %s",
-        (masked_text, True, run_id, key),
+        (kept(masked_text), True, run_id, key),
     )
 
 

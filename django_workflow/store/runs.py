@@ -9,6 +9,7 @@ from typing import Any
 from django.db import transaction
 from django.db.models import Case, F, Value, When
 
+from django_workflow.at_rest import vault
 from django_workflow.conf import settings
 from django_workflow.core.types import RunStatus, StepStatus
 from django_workflow.core.undo import AT_WORK
@@ -24,6 +25,7 @@ def complete(claim: Claim, result_text: str | None, *, leaves_open: bool) -> boo
     """End a running run with its result; its deliveries go. Returns False if the claim is stale or the run moved on."""
     speak = dialect()
     now, values = speak.now()
+    result_text = vault.kept(result_text)
     finish = f"UPDATE {RUN} u SET status = 'completed', result_text = %s, failure_text = NULL, finished_at = {now}"
     held = (claim.delivery_id, claim.token)
     if isinstance(speak, Postgres) and not leaves_open and not claim.run.parent_waits:
@@ -124,7 +126,7 @@ def end_badly(
             return False
         changes: dict[str, Any] = {
             "status": status,
-            "failure_text": failure_text,
+            "failure_text": vault.sealed(failure_text),
             "failed_step": failed_step,
         }
         with_undo = status == RunStatus.FAILED and _undos_left(claim.run_id).exists()
@@ -159,7 +161,7 @@ def end_handler(claim: Claim, failure_text: str | None) -> bool:
             return False
         status = RunStatus.COMPLETED if failure_text is None else RunStatus.FAILED
         _runs(claim.run_id).filter(handler_status=RunStatus.RUNNING).update(
-            handler_status=status, handler_failure_text=failure_text
+            handler_status=status, handler_failure_text=vault.sealed(failure_text)
         )
         if claim.run.parent_waits:
             _wake(claim.run_id)
@@ -257,7 +259,7 @@ def cancel(
         if with_undo and not is_undoing:
             changes |= {"undo_status": "pending", "code_attempts": 0}
         if failure_text is not None:
-            changes["failure_text"] = failure_text
+            changes["failure_text"] = vault.sealed(failure_text)
         if by_parent:
             changes["parent_waits"] = not is_alone
         if _runs(run_id).filter(status__in=states).update(**changes):

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from django.db import transaction
 from django.db.models import F
 
+from django_workflow.at_rest.vault import sealed
 from django_workflow.conf import settings
 from django_workflow.core.crons import Cron
 from django_workflow.models import Delivery, Run, Schedule, ScheduledRun, TriggerKey
@@ -81,7 +82,7 @@ def insert(
     row = Schedule(
         id=schedule_id,
         workflow=workflow,
-        template_text=template_text,
+        template_text=sealed(template_text),
         is_declared=declared,
         created_at=moment,
         **_fields(plan),
@@ -105,7 +106,11 @@ def change(schedule: Schedule, plan: Cron, template_text: str, *, anew: bool = F
 
     Returns False if somebody else has changed it meanwhile.
     """
-    changes = {**_fields(plan), "template_text": template_text, "revision": F("revision") + 1}
+    changes = {
+        **_fields(plan),
+        "template_text": sealed(template_text),
+        "revision": F("revision") + 1,
+    }
     is_other = (plan.expression, plan.timezone) != (schedule.cron, schedule.timezone)
     if anew or is_other or plan.jitter != schedule.jitter:
         moment = database_now()

@@ -7,12 +7,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 
+from django_workflow.at_rest import vault
 from django_workflow.conf import settings
 from django_workflow.core.ports import get_clock
 from django_workflow.store.rows import DELIVERY, RUN, STEP, StepRow
@@ -33,6 +35,18 @@ STEP_UPDATE_COLUMNS = tuple(
 def connection() -> BaseDatabaseWrapper:
     """Return the journal's connection of this thread."""
     return connections[settings().DATABASE]
+
+
+def kept_row(row: StepRow) -> StepRow:
+    """Return the row of a step with its texts as they are kept: encrypted, or in files."""
+    if not vault.is_on():
+        return row
+    return replace(
+        row,
+        arguments_text=vault.sealed(row.arguments_text),
+        result_text=vault.kept(row.result_text),
+        failure_text=vault.sealed(row.failure_text),
+    )
 
 
 class Portable:
@@ -114,6 +128,7 @@ class Portable:
 
         What is likely is tried first; a row is never written over once it has its number.
         """
+        row = kept_row(row)
         if row.registered:
             return self._fill_step(cursor, run_id, row, sequence) or self._insert_step(
                 cursor, run_id, row, sequence
@@ -311,6 +326,7 @@ class Postgres(Portable):
         self, cursor: Any, delivery_id: int, token: int, row: StepRow, *, is_turn: bool
     ) -> Any:
         """Check the token, take the number, write the step and, for a step delivery, wake the turn: one statement."""
+        row = kept_row(row)
         if is_turn:
             gate = (
                 f"UPDATE {DELIVERY} SET wakes = wakes + 1, tries = 1, deaths = 0, begun = '', trouble = '' "

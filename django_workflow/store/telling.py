@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
+from django_workflow.at_rest.vault import sealed
 from django_workflow.core.ports import get_clock
 from django_workflow.core.telling import LOG, PROGRESS, STATE, Told
 from django_workflow.models import RunLog
@@ -51,7 +52,7 @@ def _insert(
         parts.append(f"(%s, %s, %s, %s, %s, %s, %s, %s, {moment})")
         saying = told.saying
         params += (
-            run_id, generation, told.after, told.number, told.attempt, saying.level, saying.message, saying.text, *values,
+            run_id, generation, told.after, told.number, told.attempt, saying.level, saying.message, sealed(saying.text), *values,
         )  # fmt: skip
     cursor.execute(
         f"{speak.ignore} {LINE} ({speak.columns(COLUMNS)}) VALUES {', '.join(parts)}{speak.ignore_tail}",
@@ -64,5 +65,5 @@ def _update(cursor: Any, run_id: str, what: str, told: Told) -> None:
     cursor.execute(
         f"UPDATE {RUN} SET {what}_text = %s, {what}_after = %s "
         f"WHERE id = %s AND ({what}_after IS NULL OR {what}_after <= %s)",
-        (told.saying.text, told.sequence, run_id, told.sequence),
+        (sealed(told.saying.text), told.sequence, run_id, told.sequence),
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
+from django_workflow.at_rest.vault import kept, sealed
 from django_workflow.conf import settings
 from django_workflow.core.types import RunStatus
 from django_workflow.models import Delivery, Run, TriggerKey
@@ -61,8 +62,8 @@ def postpone(run_id: str, new: NewRun, until: datetime) -> bool:
     )
     pending = Run.objects.using(alias).filter(pk=run_id, status=RunStatus.PENDING)
     if not waiting.exists() or not pending.update(
-        payload_text=new.payload_text,
-        headers_text=new.headers_text,
+        payload_text=kept(new.payload_text),
+        headers_text=sealed(new.headers_text),
         options_text=new.options_text,
         version=new.version,
     ):

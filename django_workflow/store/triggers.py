@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from django.db import transaction
 
+from django_workflow.at_rest.vault import kept, sealed
 from django_workflow.conf import settings
 from django_workflow.core.actors import NOBODY, Actor
 from django_workflow.core.types import RunStatus
@@ -159,7 +160,7 @@ def _due(run: NewRun) -> tuple[str, tuple[Any, ...]]:
 def _columns_of(run: NewRun) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
     """Return the values of a row before and after its times."""
     before = (
-        run.id, run.workflow, run.version, RunStatus.PENDING, run.payload_text, run.headers_text, run.options_text,
+        run.id, run.workflow, run.version, RunStatus.PENDING, kept(run.payload_text), sealed(run.headers_text), run.options_text,
         "", 0, 0, -1, "", "", 0, run.restarted_from,
     )  # fmt: skip
     after = (

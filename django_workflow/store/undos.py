@@ -11,6 +11,7 @@ from typing import Any
 
 from django.db import transaction
 
+from django_workflow.at_rest.vault import sealed
 from django_workflow.conf import settings
 from django_workflow.core.types import RunStatus, StepStatus
 from django_workflow.models import Delivery, Run, Step, Undo
@@ -32,6 +33,7 @@ def register(claim: Claim, key: str, **fields: Any) -> bool:
         DeliveryFencedError: the claim is stale; nothing was written.
     """
     alias = settings().DATABASE
+    fields["arguments_text"] = sealed(fields["arguments_text"])
     with transaction.atomic(using=alias):
         with connection().cursor() as cursor:
             cursor.execute(
@@ -113,7 +115,7 @@ def end(claim: Claim, done: list[int], *, is_failed: bool, failure_text: str | N
         run = Run.objects.using(alias).filter(pk=run_id)
         status = "failed" if is_failed else "completed"
         if not run.filter(undo_status="running").update(
-            undo_status=status, undo_failure_text=failure_text
+            undo_status=status, undo_failure_text=sealed(failure_text)
         ):
             runs.wake(run_id)
             return False

@@ -14,6 +14,7 @@ from typing import Any, Final
 from django.db import transaction
 from django.db.models import Case, F, Q, Value, When
 
+from django_workflow.at_rest.vault import kept, sealed
 from django_workflow.conf import settings
 from django_workflow.core.types import FINISHED
 from django_workflow.models import Event, Run, Webhook
@@ -41,6 +42,8 @@ def create(record: Callable[[], Any], *, expires_in: timedelta | None, **fields:
         moment = database_now()
         if expires_in is not None:
             fields["expires_at"] = moment + expires_in
+        for name in ("verifier_text", "answer_text"):
+            fields[name] = sealed(fields[name])
         Webhook.objects.using(alias).create(created_at=moment, **fields)
     return done
 
@@ -67,7 +70,7 @@ def keep_call(webhook: Webhook, data_text: str, limit: int) -> Event:
         moment = database_now()
         event = Event.objects.using(alias).create(
             event_id=webhook.event_id,
-            data_text=data_text,
+            data_text=kept(data_text),
             run_id=webhook.run_id,
             created_at=moment,
             expires_at=moment + max(KEPT, settings().EVENT_RETENTION),

@@ -79,6 +79,7 @@ class Settings:
     SPILL_ABOVE: int | None = None
     SPILL_STORAGE: str | None = None
     MIDDLEWARE: tuple[str, ...] = ()
+    RUN_FILTER: str | None = None
 
     @property
     def default_transport(self) -> str:
@@ -259,6 +260,7 @@ _READERS: Mapping[str, Callable[[str, Any], Any]] = {
     "SPILL_ABOVE": _optional_count,
     "SPILL_STORAGE": _optional_text,
     "MIDDLEWARE": _paths,
+    "RUN_FILTER": _optional_text,
 }
 
 

@@ -18,8 +18,7 @@ from django_workflow.admin.acting import ActingAdmin
 from django_workflow.admin.base import may_see_payloads
 from django_workflow.admin.dead_letters import Group, dead_letters
 from django_workflow.admin.verbs import MOST_AT_ONCE, ON_GROUP, Verb
-from django_workflow.conf import settings
-from django_workflow.models import Run
+from django_workflow.runtime.visibility import visible_runs
 
 
 class ErrorFilter(admin.SimpleListFilter):
@@ -38,7 +37,7 @@ class ErrorFilter(admin.SimpleListFilter):
         mark = self.value()
         if not mark:
             return queryset
-        group = dead_letters().find(mark)
+        group = dead_letters(queryset).find(mark)
         return queryset.filter(pk__in=group.run_ids) if group is not None else queryset.none()
 
 
@@ -76,7 +75,7 @@ class DeadLetterAdmin(ActingAdmin):
         """Show the groups."""
         if not self.has_view_permission(request):
             raise PermissionDenied
-        found = dead_letters()
+        found = dead_letters(visible_runs(request))
         verbs = [verb for verb in ON_GROUP if verb.is_allowed(request)]
         runs = reverse(f"{self.admin_site.name}:django_workflow_run_changelist")
         context = {
@@ -112,11 +111,11 @@ class DeadLetterAdmin(ActingAdmin):
         # What is done is done to those that were shown, whatever has joined the group since.
         ids, count = request.POST.getlist("run"), 0
         if request.method != "POST":
-            group = dead_letters().find(mark)
+            group = dead_letters(visible_runs(request)).find(mark)
             ids = [] if group is None else group.run_ids
             count = len(ids)
         large = ("payload_text", "result_text", "headers_text", "options_text", "failure_text")
-        found = Run.objects.using(settings().DATABASE).filter(pk__in=ids[:MOST_AT_ONCE])
+        found = visible_runs(request).filter(pk__in=ids[:MOST_AT_ONCE])
         runs = list(found.defer(*large).order_by("-created_at", "id"))
         title = ngettext("%(verb)s %(count)d run?", "%(verb)s %(count)d runs?", len(runs))
         extra: dict[str, Any] = {"is_group": True}

@@ -272,6 +272,11 @@ class Run(RunHandle, UndoFields):
                 name="dw_run_about",
                 condition=Q(about_type__isnull=False),
             ),
+            models.Index(
+                fields=["-finished_at"],
+                name="dw_run_finished",
+                condition=Q(finished_at__isnull=False),
+            ),
         ]
 
     def __str__(self) -> str:
@@ -484,7 +489,14 @@ class RunLabel(models.Model):
                 fields=["run", "label"], name="django_workflow_label_once_per_run"
             )
         ]
-        indexes = [models.Index(fields=["label", "run"], name="dw_label_run")]
+        indexes = [
+            # As PostgreSQL needs it for the beginning of a label, whatever the database's collation.
+            models.Index(
+                fields=["label", "run"],
+                name="dw_label_begin",
+                opclasses=["varchar_pattern_ops", "varchar_ops"],
+            )
+        ]
 
     def __str__(self) -> str:
         return self.label

@@ -180,6 +180,14 @@ class Step(StepFields):
                 | ~Q(status__in=["completed", "failed"]) & Q(sequence__isnull=True),
             ),
         ]
+        indexes = [
+            # Of the live ones alone: a step that is inserted with its result costs nothing here.
+            models.Index(
+                fields=["status", "run"],
+                name="dw_step_open",
+                condition=Q(status__in=sorted(map(str, types.OPEN_STEP))),
+            )
+        ]
 
 
 class Attempt(models.Model):

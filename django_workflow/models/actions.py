@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from typing import Any
+
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
@@ -23,6 +26,8 @@ class Action(models.Model):
     why = models.TextField(_("why"), default="")
     before = models.CharField(_("state before"), max_length=12, default="")
     after = models.CharField(_("state after"), max_length=12, default="")
+    # What was changed, with the values before and after; empty where the states say it all.
+    details_text = models.TextField(_("details"), default="")
     at = models.DateTimeField(_("at"))
 
     class Meta:
@@ -36,3 +41,9 @@ class Action(models.Model):
 
     def __str__(self) -> str:
         return f"{self.verb} {self.run_id}".strip()
+
+    @property
+    def details(self) -> dict[str, Any]:
+        """What was changed, as plain JSON: for those who may see payloads."""
+        found: dict[str, Any] = json.loads(self.details_text) if self.details_text else {}
+        return found

@@ -30,6 +30,7 @@ from django_workflow.models.lengths import (
     STEP_KEY_LENGTH,
     WORKFLOW_NAME_LENGTH,
 )
+from django_workflow.models.run_verbs import CHANGE_PERMISSIONS, ForkFields
 from django_workflow.models.undo_fields import UndoFields
 
 #: Of a run that has failed: its undo or its failure handler has something to do.
@@ -165,7 +166,7 @@ class RunQuerySet(models.QuerySet["Run"]):
         )
 
 
-class Run(RunHandle, UndoFields):
+class Run(RunHandle, UndoFields, ForkFields):
     """One execution of a workflow, and the handle to it."""
 
     id = models.CharField(_("run ID"), primary_key=True, max_length=RUN_ID_LENGTH)
@@ -252,6 +253,7 @@ class Run(RunHandle, UndoFields):
             ("restart_run", "Can restart runs"),
             ("notify_run", "Can send events to runs"),
             ("view_payload", "Can see payloads, results and errors"),
+            *CHANGE_PERMISSIONS,
         ]
         constraints = [
             models.CheckConstraint(

@@ -199,6 +199,7 @@ class Attempt(models.Model):
         DIED = "died", _("died")
         LATE = "late", _("too late")
         HOOK_FAILED = "hook_failed", _("on_commit hook failed")
+        PUT_ASIDE = "put_aside", _("put aside by an edit")
 
     run = models.ForeignKey(Run, models.CASCADE, related_name="attempts")
     step_key = models.CharField(_("step"), max_length=STEP_KEY_LENGTH, default="")

@@ -8,6 +8,7 @@ from __future__ import annotations
 from django.urls import path
 
 from django_workflow.rest import (
+    amending,
     approvals,
     dead_letters,
     events,
@@ -36,6 +37,12 @@ urlpatterns = [
     path("runs/<path:run_id>/pause/", verbs.Pause.as_view(), name="pause"),
     path("runs/<path:run_id>/resume/", verbs.Resume.as_view(), name="resume"),
     path("runs/<path:run_id>/restart/", verbs.Restart.as_view(), name="restart"),
+    path("runs/<path:run_id>/retry/", amending.RetryNow.as_view(), name="retry"),
+    path("runs/<path:run_id>/skip-sleep/", amending.SkipSleep.as_view(), name="skip-sleep"),
+    path("runs/<path:run_id>/extend/", amending.ExtendTimeout.as_view(), name="extend"),
+    path("runs/<path:run_id>/priority/", amending.SetPriority.as_view(), name="priority"),
+    path("runs/<path:run_id>/edit-result/", amending.EditResult.as_view(), name="edit-result"),
+    path("runs/<path:run_id>/fork/", amending.Fork.as_view(), name="fork"),
     path("runs/<path:run_id>/", runs.OneRun.as_view(), name="run"),
     path("bulk/cancel/", verbs.CancelMany.as_view(), name="cancel-many"),
     path("bulk/pause/", verbs.PauseMany.as_view(), name="pause-many"),

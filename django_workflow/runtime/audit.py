@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from django.db import transaction
@@ -24,11 +25,28 @@ _PAST = {
     "restart": "restarted",
     "trigger": "triggered",
     "notify": "sent an event",
+    "retry": "retried at once",
+    "skip": "woken from its sleep",
+    "extend": "given more time",
+    "prioritise": "given another priority",
+    "fork": "forked",
+    "edit": "edited",
 }
 
 
-def audited(verb: str, run_id: str, do: Callable[[], bool], *, actor: Any, why: str) -> bool:
-    """Do something to a run, and keep who did it; return False, and keep nothing, if it could not be done."""
+def audited(
+    verb: str,
+    run_id: str,
+    do: Callable[[], bool],
+    *,
+    actor: Any,
+    why: str,
+    details: Mapping[str, Any] | None = None,
+) -> bool:
+    """Do something to a run, and keep who did it; return False, and keep nothing, if it could not be done.
+
+    ``details`` is read when it is done, so that what is done can fill it.
+    """
     by = Actor.of(actor)
     with transaction.atomic(using=settings().DATABASE):
         # Nobody changes the state between the two looks at it.
@@ -36,7 +54,9 @@ def audited(verb: str, run_id: str, do: Callable[[], bool], *, actor: Any, why: 
         if before is None or not do():
             return False
         after = store.state_of(run_id)
-        actions.keep(verb, [Change(run_id, before, after or "")], by=by, why=why)
+        text = json.dumps(details) if details else ""
+        change = Change(run_id, before, after or "")
+        actions.keep(verb, [change], by=by, why=why, details_text=text)
     log(verb, run_id, by, why)
     return True
 

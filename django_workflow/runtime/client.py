@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from datetime import timedelta
 from time import monotonic, sleep
 from typing import Any
 
@@ -11,7 +10,6 @@ from asgiref.sync import sync_to_async
 from django.db import transaction
 
 from django_workflow.conf import settings
-from django_workflow.core.actors import Actor
 from django_workflow.core.durations import parse_duration
 from django_workflow.core.events import EventWaiter
 from django_workflow.core.exceptions import (
@@ -23,35 +21,31 @@ from django_workflow.core.exceptions import (
 from django_workflow.core.flow import FlowState
 from django_workflow.core.types import RunStatus
 from django_workflow.core.webhooks import WebhookRequest
-from django_workflow.core.workflow import registry
 from django_workflow.models import Approval, Event, Run, Webhook
+from django_workflow.runtime.amending import AmendVerbs
 from django_workflow.runtime.announcing import run_cancelled
 from django_workflow.runtime.approvals import decide
 from django_workflow.runtime.audit import audited
-from django_workflow.runtime.failure import stored_options
 from django_workflow.runtime.flow_control import (
     after_commit,
-    flow_of,
     keys_of,
     state_of,
     steer,
 )
+from django_workflow.runtime.forking import ForkVerbs
 from django_workflow.runtime.keys import redaction_key
 from django_workflow.runtime.schedules import ScheduleVerbs
-from django_workflow.runtime.triggering import TriggerVerbs, new_run_id
 from django_workflow.runtime.trouble import refuse_open_transaction
 from django_workflow.runtime.waiting import send, waiters_for
 from django_workflow.runtime.webhooks import keep_call
 from django_workflow.runtime.worker import hint
 from django_workflow.store import runs as store
-from django_workflow.store import triggers
 from django_workflow.store.sql import connection
-from django_workflow.store.triggers import NewRun
 
 POLL_SECONDS = (0.002, 0.25)
 
 
-class DjangoRuntime(TriggerVerbs, ScheduleVerbs):
+class DjangoRuntime(ForkVerbs, AmendVerbs, ScheduleVerbs):
     """The runtime behind `core.ports.get_runtime()`."""
 
     @property
@@ -242,42 +236,6 @@ class DjangoRuntime(TriggerVerbs, ScheduleVerbs):
         child = run.children.filter(parent_step=run.failed_step, pk=failure.run_id).first()
         if child is not None and child.status == RunStatus.FAILED:
             self.resume(child.id, force=force, actor=actor, why=f"run {run.id} was resumed")
-
-    def restart(self, run_id: str, *, actor: Any = None, why: str = "") -> Run:
-        """See `Run.restart()`."""
-        run, by = self.get_run(run_id), Actor.of(actor)
-        workflow = registry.get(run.workflow)
-        control = flow_of(run, workflow)
-        ttl = stored_options(run.options_text).get("ttl")
-        row = NewRun(
-            id=new_run_id(),
-            workflow=run.workflow,
-            version=workflow.latest_version,
-            payload_text=run.payload_text,
-            headers_text=run.headers_text,
-            options_text=run.options_text,
-            labels=tuple(run.labels),
-            delay=timedelta(0),
-            not_before=None,
-            timeout=None if run.deadline is None else run.deadline - run.created_at,
-            restarted_from=run.id,
-            about=(run.about_type, run.about_id),
-            by=by if by.name else Actor(run.triggered_by, run.triggered_by_id),
-            flow_key=None if control is None else control.text_key,
-            priority=stored_options(run.options_text).get("priority", 0),
-            ttl=None if ttl is None else timedelta(seconds=ttl),
-        )
-        created: dict[str, Any] = {}
-
-        def do() -> bool:
-            created.update(triggers.insert([row]))
-            return True
-
-        if not audited("restart", run_id, do, actor=by, why=why):
-            self._refuse(run_id, "restart", None, "")
-        self._announce(workflow, [row], control)
-        transaction.on_commit(hint, using=self.alias, robust=True)
-        return self._handle(row, created[row.id])
 
     def _refuse(self, run_id: str, verb: str, state: RunStatus | None, advice: str) -> None:
         if state is None:

@@ -22,7 +22,9 @@ class Change(NamedTuple):
     after: str
 
 
-def keep(verb: str, changes: Iterable[Change], *, by: Actor, why: str = "") -> None:
+def keep(
+    verb: str, changes: Iterable[Change], *, by: Actor, why: str = "", details_text: str = ""
+) -> None:
     """Write an action for each run that was changed."""
     moment = database_now()
     rows = [
@@ -35,6 +37,7 @@ def keep(verb: str, changes: Iterable[Change], *, by: Actor, why: str = "") -> N
             user_id=by.user_id,
             door=by.door,
             why=why,
+            details_text=details_text,
             at=moment,
         )
         for change in changes

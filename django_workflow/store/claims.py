@@ -273,12 +273,18 @@ def give_back(
 
 
 def give_back_step(claim: Claim, due_at: datetime | None) -> bool:
-    """End the claim of a step delivery whose retry delay is not over, if it still holds."""
+    """End the claim of a step delivery whose retry delay is not over, if it still holds.
+
+    It is due at once if its counter has moved on: somebody has cut the delay short.
+    """
     speak = dialect()
+    current, values = speak.now()
+    later = "CAST(%s AS timestamptz)" if isinstance(speak, Postgres) else "%s"
     with connection().cursor() as cursor:
         cursor.execute(
-            f"UPDATE {DELIVERY} SET due_at = %s, {FREE}, tries = 0 WHERE id = %s AND token = %s",
-            (speak.literal(due_at), claim.delivery_id, claim.token),
+            f"UPDATE {DELIVERY} SET due_at = CASE WHEN wakes <> %s THEN {current} ELSE {later} END, {FREE}, tries = 0 "
+            "WHERE id = %s AND token = %s",
+            (claim.wakes, *values, speak.literal(due_at), claim.delivery_id, claim.token),
         )
         return bool(cursor.rowcount)
 

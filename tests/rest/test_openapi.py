@@ -24,4 +24,4 @@ def test_document_is_valid_and_made_without_a_warning(document: Any, capsys: Any
     assert not GENERATOR_STATS._warn_cache
     assert not GENERATOR_STATS._error_cache
     assert capsys.readouterr().err == ""
-    assert len(document["paths"]) == 43
+    assert len(document["paths"]) == 49

@@ -21,6 +21,7 @@ class DjangoWorkflowConfig(AppConfig):
         from django_workflow.checks import register_checks
         from django_workflow.core import at_rest, ports
         from django_workflow.dispatchers.celery import connect_signals, dispatcher
+        from django_workflow.runtime import redriving  # noqa: F401
         from django_workflow.runtime.client import DjangoRuntime
         from django_workflow.runtime.schedules import sync_after_migrate
         from django_workflow.tasks import advance, sweep  # noqa: F401

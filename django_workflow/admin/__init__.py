@@ -1,8 +1,25 @@
-"""The Django admin as a window on runs: read-only but for the deletion of ended runs."""
+"""The Django admin as a window on runs: it reads, and what it does it has the runtime do."""
 
 from __future__ import annotations
 
-from django_workflow.admin.others import DeliveryAdmin, EventAdmin
+from django_workflow.admin.approvals import ApprovalAdmin
+from django_workflow.admin.inline import WorkflowRunsInline
+from django_workflow.admin.limits import FlowKeyAdmin
+from django_workflow.admin.others import ActionAdmin, DeliveryAdmin, EventAdmin
 from django_workflow.admin.runs import RunAdmin
+from django_workflow.admin.schedules import ScheduleAdmin
+from django_workflow.admin.waiters import WaiterAdmin
+from django_workflow.admin.webhook_calls import WebhookAdmin
 
-__all__ = ["DeliveryAdmin", "EventAdmin", "RunAdmin"]
+__all__ = [
+    "ActionAdmin",
+    "ApprovalAdmin",
+    "DeliveryAdmin",
+    "EventAdmin",
+    "FlowKeyAdmin",
+    "RunAdmin",
+    "ScheduleAdmin",
+    "WaiterAdmin",
+    "WebhookAdmin",
+    "WorkflowRunsInline",
+]

@@ -11,13 +11,14 @@ from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
+from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
-from django_workflow.admin.acting import ActingAdmin
-from django_workflow.admin.base import may_see_payloads
+from django_workflow.admin.dead_letter_care import DRY_PERMISSION, NOTE_PERMISSION, CareAdmin
 from django_workflow.admin.dead_letters import Group, dead_letters
-from django_workflow.admin.verbs import MOST_AT_ONCE, ON_GROUP, Verb
+from django_workflow.admin.rows import page_context
+from django_workflow.admin.verbs import MOST_AT_ONCE, ON_GROUP
 from django_workflow.runtime.visibility import visible_runs
 
 
@@ -41,7 +42,7 @@ class ErrorFilter(admin.SimpleListFilter):
         return queryset.filter(pk__in=group.run_ids) if group is not None else queryset.none()
 
 
-class DeadLetterAdmin(ActingAdmin):
+class DeadLetterAdmin(CareAdmin):
     """The pages of dead letters, beside those of runs."""
 
     def get_urls(self) -> list[URLPattern]:
@@ -61,43 +62,66 @@ class DeadLetterAdmin(ActingAdmin):
             *super().get_urls(),
         ]
 
-    def dead_letters_url(self) -> str:
-        """Return where the page is."""
-        return reverse(f"{self.admin_site.name}:django_workflow_dead_letters")
-
-    def _group_url(self, group: Group, verb: Verb) -> str:
-        return reverse(
-            f"{self.admin_site.name}:django_workflow_dead_letters_group",
-            args=[group.fingerprint, verb.name],
-        )
-
     def dead_letters_view(self, request: HttpRequest) -> HttpResponse:
-        """Show the groups."""
+        """Show the groups: those to be looked at, those that kill their processes, those that are ignored."""
         if not self.has_view_permission(request):
             raise PermissionDenied
-        found = dead_letters(visible_runs(request))
-        verbs = [verb for verb in ON_GROUP if verb.is_allowed(request)]
-        runs = reverse(f"{self.admin_site.name}:django_workflow_run_changelist")
-        context = {
-            **self.admin_site.each_context(request),
-            "title": _("Dead letters"),
-            "found": found,
-            "lines": [
-                {
-                    "group": group,
-                    "list_url": f"{runs}?{urlencode({'error': group.fingerprint})}",
-                    "states": sorted(group.states.items()),
-                    "workflows": group.workflows.most_common(),
-                    "verbs": [(verb, self._group_url(group, verb)) for verb in verbs],
-                }
-                for group in found.groups
-            ],
-            "opts": self.opts,
-            "media": self.media,
-            "may_see_payloads": may_see_payloads(request),
-        }
-        request.current_app = self.admin_site.name
+        found, notes, now = dead_letters(visible_runs(request)), self.notes(), timezone.now()
+        lines = [self._line(request, group, notes, now) for group in found.groups]
+        parts: list[tuple[str, str, str, list[Any]]] = [
+            ("open", _("Dead letters"), "", []),
+            (
+                "quarantine",
+                _("In quarantine"),
+                _(
+                    "These killed their processes again and again, and are blocked. Find out why before one is resumed: "
+                    "it may take its worker with it, and all that runs there."
+                ),
+                [],
+            ),
+            ("ignored", _("Ignored"), "", []),
+        ]
+        by_name = {part[0]: part[3] for part in parts}
+        for line in lines:
+            by_name[line["part"]].append(line)
+        context = page_context(
+            self,
+            request,
+            title=_("Dead letters"),
+            found=found,
+            parts=[part for part in parts if part[3]],
+            redrives=self.redrives(request),
+        )
         return TemplateResponse(request, "django_workflow/admin/dead_letters.html", context)
+
+    def _line(
+        self, request: HttpRequest, group: Group, notes: dict[str, Any], now: Any
+    ) -> dict[str, Any]:
+        runs = reverse(f"{self.admin_site.name}:django_workflow_run_changelist")
+        verbs = [verb for verb in ON_GROUP if verb.is_allowed(request)]
+        note = notes.get(group.fingerprint)
+        part = "quarantine" if group.is_quarantined else "open"
+        user: Any = request.user
+        return {
+            "group": group,
+            "part": "ignored" if note is not None and note.is_ignored else part,
+            "note": note,
+            "spark": group.sparkline(now),
+            "list_url": f"{runs}?{urlencode({'error': group.fingerprint})}",
+            "states": sorted(group.states.items()),
+            "workflows": group.workflows.most_common(),
+            "verbs": [(verb, self.group_page_url("group", group, verb.name)) for verb in verbs],
+            # One at a time, and by somebody who looks.
+            "rates": []
+            if group.is_quarantined
+            else [(verb, self.group_page_url("rate", group, verb.name)) for verb in verbs],
+            "note_url": self.group_page_url("note", group)
+            if user.has_perm(NOTE_PERMISSION)
+            else "",
+            "dry_url": self.group_page_url("dry_retry", group)
+            if user.has_perm(DRY_PERMISSION)
+            else "",
+        }
 
     def group_view(self, request: HttpRequest, mark: str, name: str) -> HttpResponse:
         """Ask about a group, or do a verb to those of it that were shown."""

@@ -6,7 +6,7 @@ import json
 import re
 from collections import Counter
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from django.db.models import QuerySet
 from django.utils.crypto import salted_hmac
@@ -18,6 +18,12 @@ from django_workflow.models import Run
 #: The latest ones are looked at; what failed before them mostly failed of the same.
 LOOKED_AT = 2_000
 LONGEST_MESSAGE = 300
+#: Of every group: the last week, in bars of six hours.
+SHOWN = timedelta(days=7)
+BARS = 28
+BAR_WIDTH = 5
+SPARK_HEIGHT = 28
+QUARANTINED = "CrashLoopError"
 
 _ID = re.compile(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}", re.IGNORECASE)
 _WITH_DIGIT = re.compile(r"\w*\d\w*")
@@ -51,6 +57,8 @@ class Group:
     last_seen: datetime
     first_seen: datetime
     run_ids: list[str] = field(default_factory=list)
+    #: When each of them was seen, in the order of the ids.
+    seen: list[datetime] = field(default_factory=list)
     workflows: Counter[str] = field(default_factory=Counter)
     states: Counter[str] = field(default_factory=Counter)
 
@@ -58,6 +66,51 @@ class Group:
     def count(self) -> int:
         """How many there are."""
         return len(self.run_ids)
+
+    @property
+    def is_quarantined(self) -> bool:
+        """Whether they killed their processes again and again: to be gone on with one by one, and by somebody who looks."""
+        return self.failure is not None and _name(self.failure.error_class) == QUARANTINED
+
+    def until(self, moment: datetime) -> list[str]:
+        """Return those that were there at a moment."""
+        pairs = zip(self.run_ids, self.seen, strict=True)
+        return [run_id for run_id, seen in pairs if seen <= moment]
+
+    def sparkline(self, now: datetime) -> Sparkline:
+        """Return how many were seen when, in the time that is shown of every group."""
+        counts = [0] * BARS
+        for seen in self.seen:
+            age = (now - seen) / SHOWN
+            if age < 1:
+                counts[BARS - 1 - max(0, int(age * BARS))] += 1
+        most = max(counts)
+        bars = [
+            (place * BAR_WIDTH, SPARK_HEIGHT - _height(count, most), _height(count, most))
+            for place, count in enumerate(counts)
+        ]
+        return Sparkline(bars=bars, total=sum(counts), most=most)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sparkline:
+    """Bars of one figure: left, top and height of each."""
+
+    bars: list[tuple[int, int, int]]
+    total: int
+    most: int
+    width: int = BARS * BAR_WIDTH
+    height: int = SPARK_HEIGHT
+    bar_width: int = BAR_WIDTH - 1
+
+
+def _height(count: int, most: int) -> int:
+    # What happened once is seen beside what happened a thousand times.
+    return max(2, round(SPARK_HEIGHT * count / most)) if count else 0
+
+
+def _name(error_class: str) -> str:
+    return error_class.rpartition(".")[2]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,5 +160,6 @@ def _add(groups: dict[str, Group], run: Run) -> None:
         group.last_seen, group.failure = seen, failure
     group.first_seen = min(group.first_seen, seen)
     group.run_ids.append(run.pk)
+    group.seen.append(seen)
     group.workflows[run.workflow] += 1
     group.states[run.get_status_display()] += 1

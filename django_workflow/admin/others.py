@@ -1,4 +1,4 @@
-"""Deliveries and events, as lists."""
+"""Deliveries, events and actions, as lists."""
 
 from __future__ import annotations
 
@@ -6,12 +6,17 @@ import json
 from typing import Any
 
 from django.contrib import admin
+from django.db.models import Q
 from django.http import HttpRequest
+from django.utils import timezone
+from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 
-from django_workflow.admin.base import ReadOnlyAdmin, may_see_payloads
-from django_workflow.core.plain import plain
-from django_workflow.models import Delivery, Event
+from django_workflow.admin.base import ReadOnlyAdmin, may_see_payloads, run_link
+from django_workflow.admin.webhook_calls import call_shown
+from django_workflow.models import Action, Delivery, Event
+
+MOST_SAID = 200
 
 
 @admin.register(Delivery)
@@ -38,22 +43,99 @@ class DeliveryAdmin(ReadOnlyAdmin):
         return obj.step_key or str(_("the turn"))
 
 
+class MailboxFilter(admin.SimpleListFilter):
+    """What nobody took, and what became of the others."""
+
+    title = _("mailbox")
+    parameter_name = "mailbox"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
+        """Offer what can become of an event."""
+        return [
+            ("kept", _("nobody took it yet")),
+            ("taken", _("reached somebody")),
+            ("lost", _("reached nobody")),
+        ]
+
+    def queryset(self, request: HttpRequest, queryset: Any) -> Any:
+        """Keep the chosen ones."""
+        wanted, now = self.value(), timezone.now()
+        if wanted == "kept":
+            return queryset.kept(now)
+        if wanted == "taken":
+            return queryset.filter(reached__gt=0)
+        if wanted == "lost":
+            spent = Q(matched_at__isnull=False) | Q(expires_at__lte=now)
+            return queryset.filter(spent).exclude(reached__gt=0)
+        return queryset
+
+
 @admin.register(Event)
 class EventAdmin(ReadOnlyAdmin):
     """What was sent."""
 
-    list_display = ("event_id", "run_link", "created_at", "matched_at", "reached", "expires_at")
+    list_display = ("event_id", "run_link", "created_at", "became", "expires_at")
+    list_filter = (MailboxFilter,)
     search_fields = ("event_id__startswith", "run_id__startswith")
     search_help_text = _("The beginning of an event's or a run's ID")
     date_hierarchy = "created_at"
     ordering = ("-created_at", "-id")
+    change_list_template = "django_workflow/admin/rows.html"
+    empty_text = _(
+        "No event. They are sent by notify() in your code, and by hand from the list of waiters."
+    )
 
     def get_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
         """Leave the data out for those who may not see payloads."""
-        columns = ("event_id", "run_link", "created_at", "matched_at", "reached", "expires_at")
+        columns = ("event_id", "run_link", "created_at", "matched_at", "became", "expires_at")
         return (*columns, "sent") if may_see_payloads(request) else columns
+
+    @admin.display(description=_("became"), ordering="reached")
+    def became(self, obj: Event) -> str:
+        """Return what became of it."""
+        if obj.matched_at is None:
+            return gettext("nobody took it yet")
+        reached = obj.reached or 0
+        if not reached:
+            return gettext("reached nobody")
+        return ngettext("reached %(count)d run", "reached %(count)d runs", reached) % {
+            "count": reached
+        }
 
     @admin.display(description=_("data"))
     def sent(self, obj: Event) -> str:
-        """Return what was sent with the event."""
-        return json.dumps(plain(obj.data_text), indent=2, ensure_ascii=False)
+        """Return what was sent with the event; of a webhook's call not what opens it."""
+        return json.dumps(call_shown(obj), indent=2, ensure_ascii=False)
+
+
+@admin.register(Action)
+class ActionAdmin(ReadOnlyAdmin):
+    """Who did what, when, why, and through which door."""
+
+    list_display = ("at", "verb", "run_link", "subject", "actor", "door", "change", "reason")
+    list_display_links = None
+    list_filter = ("door",)
+    search_fields = ("run_id__startswith", "subject__startswith", "actor__startswith")
+    search_help_text = _("The beginning of a run's ID, of a subject or of a name")
+    date_hierarchy = "at"
+    ordering = ("-at", "-id")
+    change_list_template = "django_workflow/admin/rows.html"
+    empty_text = _(
+        "Nobody has done anything yet. What people do to runs and the rest is listed here."
+    )
+
+    @admin.display(description=_("run"), ordering="run_id")
+    def run_link(self, obj: Any) -> Any:
+        """Return a link to the run, whether or not it is still there."""
+        return run_link(obj.run_id, self.admin_site.name) if obj.run_id else "-"
+
+    @admin.display(description=_("state"))
+    def change(self, obj: Action) -> str:
+        """Return the state before and after."""
+        changed = obj.before and obj.before != obj.after
+        return f"{obj.before} → {obj.after}" if changed else obj.after or "-"
+
+    @admin.display(description=_("why"))
+    def reason(self, obj: Action) -> str:
+        """Return the beginning of the reason."""
+        return obj.why if len(obj.why) <= MOST_SAID else f"{obj.why[:MOST_SAID]}…"

@@ -21,6 +21,7 @@ from django_workflow.models.flow import (
     TriggerKey,
 )
 from django_workflow.models.history import Generation, PastStep, RunLog
+from django_workflow.models.letters import DeadLetterNote
 from django_workflow.models.maps import MapItem
 from django_workflow.models.runs import Run, RunLabel, RunQuerySet
 from django_workflow.models.schedules import Schedule, ScheduledRun, ScheduleQuerySet
@@ -35,6 +36,7 @@ __all__ = [
     "ApprovalQuerySet",
     "Attempt",
     "Call",
+    "DeadLetterNote",
     "Delivery",
     "DeliveryQuerySet",
     "Event",

@@ -10,6 +10,8 @@ from django.utils.translation import gettext_lazy as _
 
 from django_workflow.models.lengths import ACTOR_LENGTH, OBJECT_ID_LENGTH, RUN_ID_LENGTH
 
+SUBJECT_LENGTH = 300
+
 
 class Action(models.Model):
     """One verb of a person or a program, written in the verb's own transaction.
@@ -19,6 +21,10 @@ class Action(models.Model):
 
     # Empty where one action was about many runs.
     run_id = models.CharField(_("run"), max_length=RUN_ID_LENGTH, default="")
+    # What it was about where that is no run: "schedule nightly", "flow control reports", "event pickup:42".
+    subject = models.CharField(
+        _("subject"), max_length=SUBJECT_LENGTH, default="", db_default="", blank=True
+    )
     verb = models.CharField(_("verb"), max_length=30)
     actor = models.CharField(_("by"), max_length=ACTOR_LENGTH, default="")
     user_id = models.CharField(_("user ID"), max_length=OBJECT_ID_LENGTH, default="")
@@ -40,7 +46,7 @@ class Action(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.verb} {self.run_id}".strip()
+        return f"{self.verb} {self.run_id or self.subject}".strip()
 
     @property
     def details(self) -> dict[str, Any]:

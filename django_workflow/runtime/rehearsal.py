@@ -94,6 +94,11 @@ def rehearse(claim: Claim, recorded: Sequence[Record] | None = None) -> Finding 
     return None
 
 
+def outcome_of(claim: Claim, recorded: Sequence[Record]) -> Outcome:
+    """Return what this code makes of these records, with nothing executed."""
+    return _pass(claim, recorded, _Onlooker)
+
+
 def _pass(claim: Claim, recorded: Sequence[Record], onlooker: type[Performer]) -> Outcome:
     run = claim.run
     started = run.continued_at or run.started_at or claim.now

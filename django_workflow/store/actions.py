@@ -11,6 +11,7 @@ from django.db.models import Exists, OuterRef
 from django_workflow.conf import settings
 from django_workflow.core.actors import Actor
 from django_workflow.models import Action, Run
+from django_workflow.models.actions import SUBJECT_LENGTH
 from django_workflow.store.claims import now as database_now
 
 
@@ -23,13 +24,20 @@ class Change(NamedTuple):
 
 
 def keep(
-    verb: str, changes: Iterable[Change], *, by: Actor, why: str = "", details_text: str = ""
+    verb: str,
+    changes: Iterable[Change],
+    *,
+    by: Actor,
+    why: str = "",
+    subject: str = "",
+    details_text: str = "",
 ) -> None:
-    """Write an action for each run that was changed."""
+    """Write an action for each run that was changed, or one about something else, the ``subject``."""
     moment = database_now()
     rows = [
         Action(
             verb=verb,
+            subject=subject[:SUBJECT_LENGTH],
             run_id=change.run_id,
             before=change.before,
             after=change.after,

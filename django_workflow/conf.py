@@ -75,6 +75,7 @@ class Settings:
     MAX_INVOKE_DEPTH: int = 16
     SIGNING_KEYS: tuple[str, ...] = ()
     ISSUER: str = "django_workflow"
+    VISIBLE_RUNS: str | None = None
     MIDDLEWARE: tuple[str, ...] = ()
 
     @property
@@ -252,6 +253,7 @@ _READERS: Mapping[str, Callable[[str, Any], Any]] = {
     "MAX_INVOKE_DEPTH": _count,
     "SIGNING_KEYS": _keys,
     "ISSUER": _text,
+    "VISIBLE_RUNS": _optional_text,
     "MIDDLEWARE": _paths,
 }
 

@@ -247,8 +247,12 @@ class OutcomesShape(Shape):
     """What has become of each."""
 
     results = OutcomeShape(many=True)
-    done = whole()
+    done = serializers.IntegerField(help_text="To how many it was done.")
+    refused = serializers.IntegerField(
+        help_text="How many could not, or cannot; each has its problem."
+    )
     more = serializers.BooleanField(help_text="Whether runs were left over for another request.")
+    dry_run = serializers.BooleanField(help_text="Whether it was only looked.")
 
 
 class WorkflowShape(Shape):

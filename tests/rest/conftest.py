@@ -26,6 +26,9 @@ class Api:
     def post(self, path: str, body: Any = None, **kwargs: Any) -> Any:
         return self.client.post(ROOT + path, body, format="json", **kwargs)
 
+    def raw(self, path: str, body: bytes, media_type: str = "application/json") -> Any:
+        return self.client.generic("POST", ROOT + path, body, content_type=media_type)
+
 
 def user_with(name: str, *permissions: str) -> User:
     user = User.objects.create_user(name)

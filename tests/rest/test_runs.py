@@ -10,6 +10,7 @@ from django.contrib.auth.models import User
 from django.test import override_settings
 from rest_framework.test import APIClient
 
+from django_workflow import notify
 from django_workflow.models import Action, Run
 from django_workflow.rest import paging, problems, runs, selecting
 from django_workflow.testing import WorkflowSandbox
@@ -103,9 +104,7 @@ class TestTrigger:
 
     @pytest.mark.parametrize("body", ["{", "", "[1", '{"payload": NaN}', "[" * 100_000, "\xff"])
     def test_malformed_json_is_told(self, api: Api, body: str) -> None:
-        response = api.client.post(
-            f"{ROOT}workflows/rest.plain/runs/", body.encode("latin-1"), "application/json"
-        )
+        response = api.raw("workflows/rest.plain/runs/", body.encode("latin-1"))
         if body:
             is_problem(response, 400, "malformed")
         else:
@@ -119,7 +118,7 @@ class TestTrigger:
         is_problem(of_body, 413, "too-large")
 
     def test_other_media_types_are_refused(self, api: Api) -> None:
-        response = api.client.post(f"{ROOT}workflows/rest.plain/runs/", "a=1", "text/plain")
+        response = api.raw("workflows/rest.plain/runs/", b"a=1", "text/plain")
         is_problem(response, 415, "wrong-media-type")
 
 
@@ -213,7 +212,7 @@ class TestRead:
     )
     def test_wrong_filters_are_named(self, api: Api, query: Any) -> None:
         found = is_problem(api.get("runs/", **query), 400, "bad-input")
-        assert found["path"] == next(iter(query))
+        assert found["path"].partition(".")[0] == next(iter(query))
 
     def test_pages_hold_each_run_once_and_are_bounded(
         self, api: Api, box: WorkflowSandbox, monkeypatch: pytest.MonkeyPatch
@@ -269,7 +268,9 @@ class TestResult:
     ) -> None:
         run = waits.trigger()
         monkeypatch.setattr(
-            Run, "wait", lambda self, seconds: box.notify(f"word:{run.id}", "hello") and self
+            Run,
+            "wait",
+            lambda self, seconds: notify(f"word:{run.id}", "hello") and box.settle() and self,
         )
         assert api.get(f"runs/{run.id}/result/", wait="10s").json()["result"] == "hello"
 
@@ -377,7 +378,7 @@ class TestWhoMay:
             ("post", "bulk/cancel/", "cancel_run"),
             ("post", "bulk/restart/", "restart_run"),
             ("get", "events/", "view_event"),
-            ("post", "events/", "trigger_run"),
+            ("post", "events/", "notify_run"),
             ("get", "events/waiters/", "view_waiter"),
             ("post", "dead-letters/delete/", "delete_run"),
             ("get", "schedules/", "view_schedule"),

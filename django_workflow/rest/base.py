@@ -208,6 +208,17 @@ class ApiView(APIView):
         return self.may("view_payload")
 
 
+class Nowhere(ApiView):
+    """An address at which there is nothing: a problem as any other, and no page of the site's."""
+
+    schema = None  # type: ignore[assignment]
+
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        """Say so, to whoever is signed in."""
+        super().initial(request, *args, **kwargs)
+        raise ProblemError("not-found", "There is nothing at this address.")
+
+
 USUAL_PROBLEMS = (400, 401, 403, 404, 406, 429, 500, 503)
 BODY_PROBLEMS = (409, 413, 415)
 

@@ -37,7 +37,7 @@ def limited(ctx: WorkflowContext[Any]) -> None:
 
 @workflow(name="rest.asks")
 def asks(ctx: WorkflowContext[Any]) -> Any:
-    return ctx.wait_for_approval("sign", assignees=["ann"], title="Sign it").decision
+    return ctx.wait_for_approval("sign", assignees=["user:ann"], title="Sign it").decision
 
 
 def knows_the_word(request: HttpRequest) -> bool:

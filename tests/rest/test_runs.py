@@ -2,33 +2,22 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
+from django.db import connection
 from django.test import override_settings
 from rest_framework.test import APIClient
 
 from django_workflow import notify
 from django_workflow.models import Action, Run
-from django_workflow.rest import paging, problems, runs, selecting
+from django_workflow.rest import paging, runs, selecting
 from django_workflow.testing import WorkflowSandbox
-from tests.rest.conftest import ROOT, Api, user_with
+from tests.rest.conftest import ROOT, Api, is_problem, user_with
 from tests.rest.workflows import fails, plain, waits
 
 pytestmark = [pytest.mark.django_db, pytest.mark.urls("tests.rest.urls")]
-
-PROBLEM = "application/problem+json"
-
-
-def is_problem(response: Any, status: int, kind: str) -> Any:
-    assert response.status_code == status, response.content
-    assert response["Content-Type"] == PROBLEM
-    found = json.loads(response.content)
-    assert (found["type"], found["status"]) == (problems.TYPE + kind, status)
-    assert found["title"] == problems.KINDS[kind].title
-    return found
 
 
 class TestTrigger:
@@ -196,6 +185,21 @@ class TestRead:
         assert ids(created_after=one.created_at.isoformat()) == {one.id, two.id}
         assert ids(created_before="2001-01-01") == set()
         assert ids(parent=one.id) == set()
+        assert ids(search="a") == {one.id, two.id}
+        assert ids(search=one.id[:12]) == {one.id}
+        assert ids(search="vip") == set()
+        again = one.restart()
+        assert ids(restarted_from=one.id) == {again.id}
+        lost = fails.trigger()
+        assert ids(failed_step="boom") == {lost.id}
+        assert ids(error_class="ValueError") == {lost.id}
+        assert ids(error_class="KeyError") == set()
+
+    def test_errors_are_no_filter_for_who_may_not_see_them(self, db: None) -> None:
+        viewer = Api(user_with("eve", "view_run", "cancel_run"))
+        is_problem(viewer.get("runs/", error_class="ValueError"), 403, "forbidden")
+        body = {"filter": {"error_class": "ValueError"}, "dry_run": True}
+        is_problem(viewer.post("bulk/cancel/", body), 403, "forbidden")
 
     @pytest.mark.parametrize(
         "query",
@@ -263,16 +267,30 @@ class TestResult:
             assert (found.status_code, found.json()["finished"]) == (202, False)
         is_problem(api.get(f"runs/{run.id}/result/", wait="soon"), 400, "bad-input")
 
-    def test_it_waits_for_the_end(
+    def test_it_waits_for_the_end_and_holds_no_transaction(
         self, api: Api, box: WorkflowSandbox, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         run = waits.trigger()
-        monkeypatch.setattr(
-            Run,
-            "wait",
-            lambda self, seconds: notify(f"word:{run.id}", "hello") and box.settle() and self,
-        )
-        assert api.get(f"runs/{run.id}/result/", wait="10s").json()["result"] == "hello"
+        waited: list[float] = []
+        before = len(connection.atomic_blocks)
+
+        def wait(run: Run, seconds: float) -> Run:
+            assert len(connection.atomic_blocks) == before
+            waited.append(seconds)
+            notify(f"word:{run.id}", "hello")
+            box.settle()
+            return run
+
+        monkeypatch.setattr(Run, "wait", wait)
+        monkeypatch.setitem(connection.settings_dict, "ATOMIC_REQUESTS", True)
+
+        assert api.get(f"runs/{run.id}/result/", wait="1h").json()["result"] == "hello"
+        assert waited == [30.0]
+
+    def test_failure_is_told(self, api: Api, box: WorkflowSandbox) -> None:
+        found = api.get(f"runs/{fails.trigger().id}/result/").json()
+        assert (found["status"], found["finished"], found["result"]) == ("failed", True, None)
+        assert found["failure"]["message"] == "the secret of the error"
 
 
 class TestVerbs:
@@ -343,6 +361,27 @@ class TestVerbs:
         found = api.post("bulk/cancel/", {"all": True}).json()
         assert (found["done"], found["more"]) == (1, False)
         assert {run.refresh().status for run in others} == {"cancelled"}
+
+    def test_dry_run_tells_which_and_does_nothing(self, api: Api, box: WorkflowSandbox) -> None:
+        living, ended = waits.trigger(label="vip"), plain.trigger()
+
+        by_id = api.post("bulk/pause/", {"ids": [living.id, ended.id, "none"], "dry_run": True})
+        by_filter = api.post("bulk/cancel/", {"filter": {"label": ["vip"]}, "dry_run": True})
+
+        told = by_id.json()
+        assert [one["status"] for one in told["results"]] == ["running", "completed", None]
+        assert (told["done"], told["refused"], told["dry_run"]) == (0, 2, True)
+        assert [one["workflow_run_id"] for one in by_filter.json()["results"]] == [living.id]
+        assert living.refresh().status == "running"
+        assert not Action.objects.exists()
+
+    def test_a_living_run_can_be_restarted_but_all_means_those_that_have_ended(
+        self, api: Api, box: WorkflowSandbox
+    ) -> None:
+        living, ended = waits.trigger(), plain.trigger()
+        found = api.post("bulk/restart/", {"all": True, "dry_run": True}).json()
+        assert [one["workflow_run_id"] for one in found["results"]] == [ended.id]
+        assert api.post("bulk/restart/", {"ids": [living.id]}).json()["done"] == 1
 
     def test_resume_and_restart_of_many(self, api: Api, box: WorkflowSandbox) -> None:
         run = waits.trigger()

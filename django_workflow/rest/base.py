@@ -11,6 +11,7 @@ from django.http import UnreadablePostError
 from rest_framework import permissions, serializers
 from rest_framework.exceptions import ParseError
 from rest_framework.parsers import JSONParser
+from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.settings import api_settings
@@ -77,6 +78,12 @@ def _refuse_constant(name: str) -> NoReturn:
 _decoder = JSONDecoder(parse_constant=_refuse_constant)
 
 
+class PlainJSON(JSONRenderer):
+    """JSON in ASCII: a stored text may hold half a character, which no other encoding has."""
+
+    ensure_ascii = True
+
+
 class Throttle(ScopedRateThrottle):
     """The rate that ``DEFAULT_THROTTLE_RATES`` gives to a scope of ours; without one there is no limit."""
 
@@ -119,6 +126,9 @@ class ApiView(APIView):
     scopes: dict[str, str] = {}
     permission_classes = [MayDo]
     parser_classes = [JSONBody]
+    renderer_classes = [
+        PlainJSON if one is JSONRenderer else one for one in api_settings.DEFAULT_RENDERER_CLASSES
+    ]
     if AutoSchema is not None:
         schema = AutoSchema()
 

@@ -9,7 +9,7 @@ import pytest
 
 from django_workflow.models import Event
 from django_workflow.testing import WorkflowSandbox
-from tests.rest.conftest import Api, is_problem, user_with
+from tests.rest.conftest import ROOT, Api, is_problem, user_with
 from tests.rest.workflows import asks_for_an_order, plain, waits
 
 pytestmark = [pytest.mark.django_db, pytest.mark.urls("tests.rest.urls")]
@@ -83,13 +83,18 @@ def test_event_data_need_a_permission(box: WorkflowSandbox, api: Api) -> None:
         ({"event_id": 5}, 400, "bad-input"),
         ({"event_id": "x", "keep": "yes"}, 400, "bad-input"),
         ({"event_id": "x", "workflow_run_id": "none"}, 404, "not-found"),
-        ({"event_id": "x", "event_data": "\ud800"}, 400, "bad-input"),
         ({"event_id": "\ud800"}, 400, "bad-input"),
     ],
 )
 def test_what_cannot_be_sent_is_refused(api: Api, body: Any, status: int, kind: str) -> None:
     is_problem(api.raw("events/", json.dumps(body).encode()), status, kind)
     assert not Event.objects.exists()
+
+
+def test_half_a_character_is_shown_as_it_was_sent(api: Api) -> None:
+    api.raw("events/", rb'{"event_id": "x", "event_data": "\ud800"}')
+    assert rb'"event_data":"\ud800"' in api.get("events/").content
+    assert api.client.get(f"{ROOT}events/", headers={"Accept": "text/html"}).status_code == 200
 
 
 def test_pages_of_the_mailbox(api: Api, box: WorkflowSandbox) -> None:

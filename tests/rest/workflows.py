@@ -89,3 +89,10 @@ def asks_for_a_budget(ctx: WorkflowContext[Any]) -> Any:
         "budget", permission="django_workflow.decide_approval", form=BudgetForm
     )
     return str(found.data["amount"])
+
+
+@workflow(name="rest.talks")
+def talks(ctx: WorkflowContext[Any]) -> None:
+    ctx.log("half way", n=5)
+    ctx.set_progress(done=5, total=10, message="half way")
+    ctx.set_state({"at": "the gate"})

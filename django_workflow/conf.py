@@ -78,8 +78,8 @@ class Settings:
     ENCRYPTION_KEYS: tuple[str, ...] = ()
     SPILL_ABOVE: int | None = None
     SPILL_STORAGE: str | None = None
+    VISIBLE_RUNS: str | None = None
     MIDDLEWARE: tuple[str, ...] = ()
-    RUN_FILTER: str | None = None
 
     @property
     def default_transport(self) -> str:
@@ -259,8 +259,8 @@ _READERS: Mapping[str, Callable[[str, Any], Any]] = {
     "ENCRYPTION_KEYS": _keys,
     "SPILL_ABOVE": _optional_count,
     "SPILL_STORAGE": _optional_text,
+    "VISIBLE_RUNS": _optional_text,
     "MIDDLEWARE": _paths,
-    "RUN_FILTER": _optional_text,
 }
 
 

@@ -19,7 +19,7 @@ from django_workflow.admin.dead_letter_care import DRY_PERMISSION, NOTE_PERMISSI
 from django_workflow.admin.dead_letters import Group, dead_letters
 from django_workflow.admin.rows import page_context
 from django_workflow.admin.verbs import MOST_AT_ONCE, ON_GROUP
-from django_workflow.runtime.visibility import visible_runs
+from django_workflow.runtime.visible import visible_runs
 
 
 class ErrorFilter(admin.SimpleListFilter):

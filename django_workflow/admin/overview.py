@@ -161,7 +161,7 @@ class OverviewAdmin(RunListAdmin):
         if beat.oldest_due is None:
             return None
         due = Delivery.objects.using(runs.db).due(beat.now)
-        if settings().RUN_FILTER is not None:
+        if settings().VISIBLE_RUNS is not None:
             due = due.filter(Exists(runs.filter(pk=OuterRef("run"))))
         run_id = due.order_by("due_at").values_list("run_id", flat=True).first()
         return None if run_id is None else (run_id, self.run_url(run_id))  # type: ignore[attr-defined]

@@ -42,7 +42,7 @@ from django_workflow.models.paging import (
 from django_workflow.models.run_filters import DEAD, SPANS, WAITS, RunFilters
 from django_workflow.models.run_search import search
 from django_workflow.runtime.pulse import pulse
-from django_workflow.runtime.visibility import visible_runs
+from django_workflow.runtime.visible import visible_runs
 
 PAGE_SIZES: Final = (50, 100, 200)
 #: So many workflows are counted; the others are offered without a figure.
@@ -230,7 +230,7 @@ class RunList(ChangeList):
 
     @property
     def _sees_all(self) -> bool:
-        return settings().RUN_FILTER is None
+        return settings().VISIBLE_RUNS is None
 
     def _counts(self, asked: set[tuple[str, str]]) -> dict[tuple[str, str], int]:
         """Count what each choice would leave. What a search finds is looked up once, under the filters that are no facets."""

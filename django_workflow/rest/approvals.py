@@ -17,8 +17,10 @@ from django_workflow.rest.base import ApiView, PageQuery, documented, respond
 from django_workflow.rest.fields import Shape, Text, Truth
 from django_workflow.rest.paging import page
 from django_workflow.rest.problems import ProblemError
+from django_workflow.rest.selecting import runs
 from django_workflow.rest.shown import at
 from django_workflow.runtime.approvals import COMMENT_LENGTH, may_decide
+from django_workflow.runtime.visible import sees_all_runs
 
 
 class ApprovalQuery(PageQuery):
@@ -57,22 +59,33 @@ def _shown(approval: Approval) -> dict[str, Any]:
 
 class _Approvals(ApiView):
     def mine(self) -> Any:
-        """Return the approvals that the user is asked for, by name, group or permission."""
+        """Return the approvals that the user is asked for: by name or group, or by permission where the run is there."""
         user = self.request.user
         rows = Approval.objects.using(settings().DATABASE)
         asked = rows.exclude(permission="").order_by()
         named = asked.values_list("permission", flat=True).distinct()
         held = [permission for permission in named if user.has_perm(permission)]
         assigned = rows.assigned_to(user).order_by().values("pk")
-        return rows.filter(Q(pk__in=assigned) | Q(permission__in=held))
+        by_permission = Q(permission__in=held)
+        if not sees_all_runs(self.request):
+            by_permission &= Q(run__in=runs(self.request))
+        return rows.filter(Q(pk__in=assigned) | by_permission)
 
     def approval(self, pk: int) -> Approval:
         """Return an approval of the user's; that there are others is not told."""
         rows = Approval.objects.using(settings().DATABASE)
         found = rows.filter(pk=pk).first() if pk < 2**63 else None
-        if found is None or not (may_decide(found, self.request.user) or self.may("view_approval")):
+        if found is None or not self._is_there(found):
             raise ProblemError("not-found", f"There is no approval {pk} for you.")
         return found
+
+    def _is_there(self, approval: Approval) -> bool:
+        user = self.request.user
+        rows = Approval.objects.using(settings().DATABASE).filter(pk=approval.pk)
+        if rows.assigned_to(user).exists():
+            return True
+        is_theirs = may_decide(approval, user) or self.may("view_approval")
+        return is_theirs and runs(self.request).filter(pk=approval.run_id).exists()
 
 
 class Approvals(_Approvals):

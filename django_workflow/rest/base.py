@@ -11,6 +11,7 @@ from django.http import UnreadablePostError
 from rest_framework import permissions, serializers
 from rest_framework.exceptions import ParseError
 from rest_framework.parsers import JSONParser
+from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.settings import api_settings
@@ -77,6 +78,12 @@ def _refuse_constant(name: str) -> NoReturn:
 _decoder = JSONDecoder(parse_constant=_refuse_constant)
 
 
+class PlainJSON(JSONRenderer):
+    """JSON in ASCII: a stored text may hold half a character, which no other encoding has."""
+
+    ensure_ascii = True
+
+
 class Throttle(ScopedRateThrottle):
     """The rate that ``DEFAULT_THROTTLE_RATES`` gives to a scope of ours; without one there is no limit."""
 
@@ -119,6 +126,9 @@ class ApiView(APIView):
     scopes: dict[str, str] = {}
     permission_classes = [MayDo]
     parser_classes = [JSONBody]
+    renderer_classes = [
+        PlainJSON if one is JSONRenderer else one for one in api_settings.DEFAULT_RENDERER_CLASSES
+    ]
     if AutoSchema is not None:
         schema = AutoSchema()
 
@@ -206,6 +216,17 @@ class ApiView(APIView):
     def sees(self) -> bool:
         """Whether payloads, results and errors are shown."""
         return self.may("view_payload")
+
+
+class Nowhere(ApiView):
+    """An address at which there is nothing: a problem as any other, and no page of the site's."""
+
+    schema = None  # type: ignore[assignment]
+
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        """Say so, to whoever is signed in."""
+        super().initial(request, *args, **kwargs)
+        raise ProblemError("not-found", "There is nothing at this address.")
 
 
 USUAL_PROBLEMS = (400, 401, 403, 404, 406, 429, 500, 503)

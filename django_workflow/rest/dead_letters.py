@@ -22,7 +22,7 @@ from django_workflow.rest.selecting import (
     selected,
 )
 from django_workflow.rest.shown import run_shown
-from django_workflow.rest.verbs import act_on_each, outcome, outcomes
+from django_workflow.rest.verbs import act_on_each, outcome, outcomes, preview
 from django_workflow.runtime.deletion import delete_runs
 
 #: How many of the newest dead letters are looked at for their causes.
@@ -40,7 +40,7 @@ class DeadLetters(ApiView):
     def get(self, request: Request) -> Response:
         """List those that fit the filters."""
         asked, sees = self.asked(RunQuery), self.sees
-        rows = fitting(runs().dead_letters(), asked).with_reason()
+        rows = fitting(runs(request).dead_letters(), asked, sees=sees).with_reason()
         return respond(
             page(
                 request, rows, ("-created_at", "id"),
@@ -58,7 +58,7 @@ class Groups(ApiView):
     def get(self, request: Request) -> Response:
         """Count them by workflow, state, step and error."""
         sees = self.sees
-        rows = runs().dead_letters().order_by("-created_at", "id")
+        rows = runs(request).dead_letters().order_by("-created_at", "id")
         fields = ("pk", "workflow", "status", "failed_step", "failure_text")
         found = list(rows.values_list(*fields)[: MOST_GROUPED + 1])
         groups: dict[tuple[str, ...], dict[str, Any]] = {}
@@ -88,18 +88,25 @@ class _Letters(ApiView):
 
     def letters(self) -> RunQuerySet:
         """Return those that a person may do something about: no failure handler is at work."""
-        return runs().dead_letters().ended()
+        return runs(self.request).dead_letters().ended()
 
     def chosen(self) -> tuple[dict[str, Any], list[str], bool]:
         """Return what was given, the ids that are meant, and whether there are more."""
         given = self.body(self.takes)
-        return given, *selected(given, self.letters(), self.letters())
+        return given, *selected(given, self.letters(), self.letters(), sees=self.sees)
 
-    def act(self, verb: str) -> Response:
+    def previewed(self, ids: list[str], *, more: bool) -> Response:
+        """Answer with what the verb would be done to."""
+        return preview(ids, runs(self.request), self.letters(), more=more)
+
+    def act(self, verb: str, given: dict[str, Any], ids: list[str], *, more: bool) -> Response:
         """Do a verb to each dead letter."""
-        given, ids, more = self.chosen()
+        if given.get("dry_run"):
+            return self.previewed(ids, more=more)
         options = {name: given[name] for name in ("why", "force") if name in given}
-        found = act_on_each(verb, ids, self.actor, only=self.letters(), **options)
+        found = act_on_each(
+            verb, ids, self.actor, among=runs(self.request), only=self.letters(), **options
+        )
         return outcomes(found, more=more)
 
 
@@ -117,7 +124,8 @@ class ResumeLetters(_Letters):
     )
     def post(self, request: Request) -> Response:
         """Go on with each."""
-        return self.act("resume")
+        given, ids, more = self.chosen()
+        return self.act("resume", given, ids, more=more)
 
 
 class RestartLetters(_Letters):
@@ -136,9 +144,7 @@ class RestartLetters(_Letters):
         given, ids, more = self.chosen()
         if more:
             raise ProblemError("bad-input", "Too many are meant; narrow the filter.", path="filter")
-        options = {"why": given.get("why", "")}
-        found = act_on_each("restart", ids, self.actor, only=self.letters(), **options)
-        return outcomes(found, more=False)
+        return self.act("restart", given, ids, more=False)
 
 
 class DeleteLetters(_Letters):
@@ -155,7 +161,9 @@ class DeleteLetters(_Letters):
     def post(self, request: Request) -> Response:
         """Delete each with all that belongs to it; what was done to it stays known."""
         given, ids, more = self.chosen()
-        states = dict(runs().filter(pk__in=ids).values_list("pk", "status"))
+        if given.get("dry_run"):
+            return self.previewed(ids, more=more)
+        states = dict(runs(request).filter(pk__in=ids).values_list("pk", "status"))
         letters = set(self.letters().filter(pk__in=ids).values_list("pk", flat=True))
 
         def delete(run_id: str) -> dict[str, Any]:
@@ -166,7 +174,7 @@ class DeleteLetters(_Letters):
             if run_id not in letters or not delete_runs(
                 [run_id], actor=self.actor, why=given.get("why", "")
             ):
-                state = runs().filter(pk=run_id).values_list("status", flat=True).first()
+                state = runs(request).filter(pk=run_id).values_list("status", flat=True).first()
                 detail = f'Run "{run_id}" is {state or "gone"}, or its end is awaited.'
                 raise ProblemError("wrong-state", detail, workflow_run_id=run_id, state=state)
             return {}

@@ -17,7 +17,10 @@ from django_workflow.rest import shapes
 from django_workflow.rest.base import ApiView, PageQuery, documented, respond
 from django_workflow.rest.fields import Shape, Text, Truth
 from django_workflow.rest.paging import page
+from django_workflow.rest.problems import ProblemError
+from django_workflow.rest.selecting import run_of, runs
 from django_workflow.rest.shown import at
+from django_workflow.runtime.visible import sees_all_runs
 
 
 class EventQuery(PageQuery):
@@ -60,13 +63,16 @@ def _shown(event: Event, *, sees: bool) -> dict[str, Any]:
 class Events(ApiView):
     """The mailbox."""
 
-    permissions = {"GET": "view_event", "POST": "trigger_run"}
+    permissions = {"GET": "view_event", "POST": "notify_run"}
 
     @documented("list_events", query=EventQuery, gives={200: shapes.EventPage}, tag="events")
     def get(self, request: Request) -> Response:
         """List events, the newest first."""
         asked, sees = self.asked(EventQuery), self.sees
         rows = Event.objects.using(settings().DATABASE).all()
+        if not sees_all_runs(request):
+            # Whose an event is that names no run, nobody can tell.
+            rows = rows.filter(run__in=runs(request))
         if asked.get("event_id"):
             rows = rows.filter(event_id=asked["event_id"])
         if asked.get("workflow_run_id"):
@@ -84,8 +90,16 @@ class Events(ApiView):
     def post(self, request: Request) -> Response:
         """Send an event to all who wait for it; if none does, it is kept for the first who asks."""
         given = self.body(NotifyBody)
+        if not sees_all_runs(request):
+            self._check_receiver(given.get("workflow_run_id"))
         event = notify(given.pop("event_id"), given.pop("event_data", None), **given)
         return respond(_shown(event, sees=self.sees), 201)
+
+    def _check_receiver(self, run_id: str | None) -> None:
+        if run_id is None:
+            detail = "Name workflow_run_id: an event without it may reach runs that are not yours."
+            raise ProblemError("forbidden", detail, path="workflow_run_id")
+        run_of(self.request, run_id)
 
 
 class Waiters(ApiView):
@@ -96,6 +110,9 @@ class Waiters(ApiView):
     @documented("list_waiters", query=WaiterQuery, gives={200: shapes.WaiterList}, tag="events")
     def get(self, request: Request) -> Response:
         """List the steps that wait for an event, the longest first."""
+        waiters = get_waiters(self.asked(WaiterQuery)["event_id"])
+        ids = {waiter.run.id for waiter in waiters}
+        there = set(runs(request).filter(pk__in=ids).values_list("pk", flat=True))
         found = [
             {
                 "workflow_run_id": waiter.run.id,
@@ -105,6 +122,7 @@ class Waiters(ApiView):
                 "since": at(waiter.since),
                 "until": at(waiter.until),
             }
-            for waiter in get_waiters(self.asked(WaiterQuery)["event_id"])
+            for waiter in waiters
+            if waiter.run.id in there
         ]
         return respond({"results": found})

@@ -92,7 +92,7 @@ class Runs(ApiView):
     def get(self, request: Request) -> Response:
         """List the runs that fit the filters."""
         asked, sees = self.asked(RunQuery), self.sees
-        rows = fitting(runs(), asked).with_reason()
+        rows = fitting(runs(request), asked, sees=sees).with_reason()
         return respond(
             page(
                 request, rows, ("-created_at", "id"),
@@ -109,7 +109,7 @@ class OneRun(ApiView):
     @documented("get_run", gives={200: shapes.RunShape}, tag="runs")
     def get(self, request: Request, run_id: str) -> Response:
         """Return it."""
-        return respond(run_shown(run_of(run_id), sees=self.sees, whole=True))
+        return respond(run_shown(run_of(request, run_id), sees=self.sees, whole=True))
 
 
 class _OfRun(ApiView):
@@ -129,7 +129,7 @@ class Steps(_OfRun):
     @documented("list_steps", query=PageQuery, gives={200: shapes.StepPage}, tag="runs")
     def get(self, request: Request, run_id: str) -> Response:
         """List them in the order in which they were met."""
-        run, sees = run_of(run_id), self.sees
+        run, sees = run_of(request, run_id), self.sees
         rows = Step.objects.using(settings().DATABASE).filter(run_id=run.id)
         return self.listed(run, rows, lambda step: step_shown(step, run, sees=sees))
 
@@ -140,7 +140,7 @@ class Attempts(_OfRun):
     @documented("list_attempts", query=PageQuery, gives={200: shapes.AttemptPage}, tag="runs")
     def get(self, request: Request, run_id: str) -> Response:
         """List them in the order in which they ended."""
-        run, sees = run_of(run_id), self.sees
+        run, sees = run_of(request, run_id), self.sees
         steps = Step.objects.using(settings().DATABASE).filter(run_id=run.id)
         names = dict(steps.values_list("key", "name")) if sees else {}
         return self.listed(
@@ -154,7 +154,7 @@ class Logs(_OfRun):
     @documented("list_logs", query=PageQuery, gives={200: shapes.LogPage}, tag="runs")
     def get(self, request: Request, run_id: str) -> Response:
         """List the lines, as they were said."""
-        run, sees = run_of(run_id), self.sees
+        run, sees = run_of(request, run_id), self.sees
         return self.listed(run, run.logs.all(), lambda line: log_shown(line, sees=sees))
 
 
@@ -164,7 +164,7 @@ class Actions(_OfRun):
     @documented("list_actions", query=PageQuery, gives={200: shapes.ActionPage}, tag="runs")
     def get(self, request: Request, run_id: str) -> Response:
         """List who did what, why, and through which door."""
-        run = run_of(run_id)
+        run = run_of(request, run_id)
         return self.listed(run, run.actions, action_shown)
 
 
@@ -176,7 +176,7 @@ class Webhooks(_OfRun):
     @documented("list_webhooks", query=PageQuery, gives={200: shapes.WebhookPage}, tag="runs")
     def get(self, request: Request, run_id: str) -> Response:
         """List them, without their URLs."""
-        run = run_of(run_id)
+        run = run_of(request, run_id)
         return self.listed(run, run.webhooks.all(), webhook_shown)
 
 
@@ -204,12 +204,12 @@ class Result(ApiView):
     def get(self, request: Request, run_id: str) -> Response:
         """Return how the run ended: 200, or 202 if it has not."""
         seconds = self._seconds()
-        run = run_of(run_id)
+        run = run_of(request, run_id)
         if seconds and not run.is_finished:
             # What follows tells as much.
             with contextlib.suppress(RunNotFinishedError):
                 run.wait(seconds)
-            run = run_of(run_id)
+            run = run_of(request, run_id)
         content = {
             "workflow_run_id": run.id,
             "status": str(run.status),

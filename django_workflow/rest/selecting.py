@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
+from django.db.models import Exists, OuterRef, Q
 from rest_framework import serializers
 
-from django_workflow.conf import settings
 from django_workflow.core.types import RunStatus
-from django_workflow.models import Run, RunQuerySet
+from django_workflow.models import Run, RunLabel, RunQuerySet
 from django_workflow.rest.base import PageQuery
 from django_workflow.rest.fields import Shape, Text, Truth
 from django_workflow.rest.problems import ProblemError
+from django_workflow.runtime.visible import visible_runs
 
 STATES = [status.value for status in RunStatus]
 #: How many runs one request changes at most.
 MOST_AT_ONCE = 1000
 ABOUT = "As `app.model:key`."
+EXACT = ("workflow", "parent", "restarted_from", "failed_step")
 
 
 class RunFilter(Shape):
@@ -39,6 +42,12 @@ class RunFilter(Shape):
     parent = Text(  # type: ignore[assignment]
         required=False, help_text="Runs that this run has invoked."
     )
+    restarted_from = Text(required=False, help_text="Restarts of this run.")
+    failed_step = Text(required=False, help_text="The key of the step whose error ended it.")
+    error_class = Text(
+        required=False, help_text="The class of the error, with its path; it takes view_payload."
+    )
+    search = Text(required=False, help_text="The beginning of an ID or of a label.")
 
 
 class RunQuery(PageQuery, RunFilter):
@@ -52,6 +61,7 @@ class Selection(Shape):
     filter = RunFilter(required=False)
     all = Truth(required=False)
     why = Text(required=False, allow_blank=True, help_text="Kept with each run.")
+    dry_run = Truth(required=False, help_text="Tell which runs are meant, and do nothing.")
 
 
 class ResumeSelection(Selection):
@@ -60,36 +70,47 @@ class ResumeSelection(Selection):
     force = Truth(required=False)
 
 
-def runs() -> RunQuerySet:
-    """Return all runs, from the database that is written to."""
-    return Run.objects.using(settings().DATABASE)
+def runs(request: Any) -> RunQuerySet:
+    """Return all runs that are there for who asks, from the database that is written to."""
+    return visible_runs(request)
 
 
-def run_of(run_id: str) -> Run:
+def run_of(request: Any, run_id: str) -> Run:
     """Return the run with this id.
 
     Raises:
-        ProblemError: there is none.
+        ProblemError: there is none, or none for who asks.
     """
-    found = runs().with_reason().filter(pk=run_id).first() if run_id.isprintable() else None
+    found = runs(request).with_reason().filter(pk=run_id).first() if run_id.isprintable() else None
     if found is None:
         raise ProblemError("not-found", f'There is no run "{run_id}".', workflow_run_id=run_id)
     return found
 
 
-def fitting(found: RunQuerySet, asked: Mapping[str, Any]) -> RunQuerySet:
-    """Return those of these runs that fit the filters."""
+def fitting(found: RunQuerySet, asked: Mapping[str, Any], *, sees: bool) -> RunQuerySet:
+    """Return those of these runs that fit the filters.
+
+    Raises:
+        ProblemError: errors are asked for by one who may not see them.
+    """
+    exact = {name: asked[name] for name in EXACT if asked.get(name)}
+    found = found.filter(**exact)
     if asked.get("status"):
         found = found.filter(status__in=asked["status"])
-    if asked.get("workflow"):
-        found = found.filter(workflow=asked["workflow"])
     found = found.labelled(*dict.fromkeys(asked.get("label", ())))
     if asked.get("created_after"):
         found = found.filter(created_at__gte=asked["created_after"])
     if asked.get("created_before"):
         found = found.filter(created_at__lt=asked["created_before"])
-    if asked.get("parent"):
-        found = found.filter(parent=asked["parent"])
+    if asked.get("error_class"):
+        if not sees:
+            raise ProblemError("forbidden", "error_class takes the permission view_payload.")
+        # Of a failure's text; what is stored has this order and these signs.
+        fragment = json.dumps(asked["error_class"])
+        found = found.filter(failure_text__contains=f'"error_class":{fragment}')
+    if asked.get("search"):
+        begins = RunLabel.objects.filter(run=OuterRef("pk"), label__startswith=asked["search"])
+        found = found.filter(Q(pk__startswith=asked["search"]) | Exists(begins))
     if asked.get("about"):
         label, colon, key = asked["about"].partition(":")
         if not (label and colon and key):
@@ -99,7 +120,7 @@ def fitting(found: RunQuerySet, asked: Mapping[str, Any]) -> RunQuerySet:
 
 
 def selected(
-    given: Mapping[str, Any], usual: RunQuerySet, known: RunQuerySet
+    given: Mapping[str, Any], usual: RunQuerySet, known: RunQuerySet, *, sees: bool
 ) -> tuple[list[str], bool]:
     """Return the ids that are meant, the oldest run first, and whether there are more of them.
 
@@ -116,6 +137,7 @@ def selected(
     if ways == ["ids"]:
         return list(dict.fromkeys(given["ids"])), False
     asked = given.get("filter") or {}
-    found = fitting(known if asked.get("status") else usual, asked).order_by("created_at", "id")
+    among = known if asked.get("status") else usual
+    found = fitting(among, asked, sees=sees).order_by("created_at", "id")
     ids = list(found.values_list("pk", flat=True)[: MOST_AT_ONCE + 1])
     return ids[:MOST_AT_ONCE], len(ids) > MOST_AT_ONCE

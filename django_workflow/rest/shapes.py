@@ -50,6 +50,15 @@ class AboutShape(Shape):
     id = text()
 
 
+class ProgressShape(Shape):
+    """How far a run says that it is."""
+
+    percent = serializers.FloatField()
+    done = whole(none=True)
+    total = whole(none=True)
+    message = text()
+
+
 class RunShape(Shape):
     """A run. Without view_payload, what it carries is null."""
 
@@ -73,7 +82,7 @@ class RunShape(Shape):
     headers = anything()
     result = anything()
     failure = FailureShape(allow_null=True)
-    progress = anything()
+    progress = ProgressShape(allow_null=True)
     state = anything()
 
 
@@ -247,8 +256,12 @@ class OutcomesShape(Shape):
     """What has become of each."""
 
     results = OutcomeShape(many=True)
-    done = whole()
+    done = serializers.IntegerField(help_text="To how many it was done.")
+    refused = serializers.IntegerField(
+        help_text="How many could not, or cannot; each has its problem."
+    )
     more = serializers.BooleanField(help_text="Whether runs were left over for another request.")
+    dry_run = serializers.BooleanField(help_text="Whether it was only looked.")
 
 
 class WorkflowShape(Shape):

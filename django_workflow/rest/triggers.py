@@ -10,14 +10,17 @@ from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from django_workflow.conf import settings
 from django_workflow.core.workflow import Workflow
+from django_workflow.models import Run
 from django_workflow.models.about import find_row
 from django_workflow.rest import shapes
 from django_workflow.rest.base import ApiView, documented, respond
 from django_workflow.rest.fields import Shape, Text, Texts, Whole
 from django_workflow.rest.problems import ProblemError
 from django_workflow.rest.runs import workflow_of
-from django_workflow.rest.selecting import MOST_AT_ONCE
+from django_workflow.rest.selecting import MOST_AT_ONCE, runs
+from django_workflow.runtime.visible import sees_all_runs
 from django_workflow.views import resolved
 
 
@@ -77,6 +80,16 @@ class _Trigger(ApiView):
             given["about"] = self._row(about)
         return {**given, "by": self.actor}
 
+    def check_free(self, ids: list[str]) -> None:
+        """Say that an ID is taken, and no more, where a run has it that is not there for who asks."""
+        if not ids or sees_all_runs(self.request):
+            return
+        rows = Run.objects.using(settings().DATABASE).filter(pk__in=ids)
+        there = runs(self.request).filter(pk__in=ids)
+        taken = set(rows.values_list("pk", flat=True)) - set(there.values_list("pk", flat=True))
+        for run_id in sorted(taken):
+            raise ProblemError("exists", f'The ID "{run_id}" is taken.', workflow_run_id=run_id)
+
     def _row(self, about: str) -> Any:
         label, _, key = about.partition(":")
         try:
@@ -111,6 +124,7 @@ class Trigger(_Trigger):
         workflow = self.workflow(name)
         given = self.body(TriggerBody)
         payload = given.pop("payload", None)
+        self.check_free([given[name] for name in ("workflow_run_id",) if name in given])
         run = workflow.trigger(payload, **self.options(given))
         response = respond(_told(run), 201 if run.created else 200)
         match = request.resolver_match
@@ -130,5 +144,6 @@ class TriggerMany(_Trigger):
         workflow = self.workflow(name)
         given = self.body(TriggerManyBody)
         payloads = given.pop("payloads")
-        runs = workflow.trigger_many(payloads, **self.options(given))
-        return respond({"results": [_told(run) for run in runs]})
+        self.check_free(given.get("workflow_run_ids", []))
+        found = workflow.trigger_many(payloads, **self.options(given))
+        return respond({"results": [_told(run) for run in found]})

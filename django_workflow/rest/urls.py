@@ -5,7 +5,7 @@ The IDs of runs, schedules and keys may hold a slash, so what follows an ID come
 
 from __future__ import annotations
 
-from django.urls import path
+from django.urls import path, re_path
 
 from django_workflow.rest import (
     amending,
@@ -18,6 +18,7 @@ from django_workflow.rest import (
     triggers,
     verbs,
 )
+from django_workflow.rest.base import Nowhere
 
 app_name = "django_workflow_rest"
 
@@ -79,4 +80,6 @@ urlpatterns = [
     path("approvals/", approvals.Approvals.as_view(), name="approvals"),
     path("approvals/<int:approval_id>/", approvals.OneApproval.as_view(), name="approval"),
     path("approvals/<int:approval_id>/decide/", approvals.Decide.as_view(), name="decide"),
+    # Without its slash an address is left to Django, which adds it.
+    re_path(r"^[\s\S]+/\Z", Nowhere.as_view()),
 ]

@@ -10,7 +10,6 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from django_workflow.core.actors import Actor
-from django_workflow.core.anywhere import get_run
 from django_workflow.core.exceptions import WorkflowError, WorkflowNotFoundError
 from django_workflow.core.types import DEAD_LETTER, FINISHED, RunStatus
 from django_workflow.models import Run, RunQuerySet
@@ -55,13 +54,26 @@ def act(verb: str, run: Run, actor: Actor, **options: Any) -> Run:
 
 
 def act_on_each(
-    verb: str, ids: list[str], actor: Actor, *, only: RunQuerySet | None = None, **options: Any
+    verb: str,
+    ids: list[str],
+    actor: Actor,
+    *,
+    among: RunQuerySet,
+    only: RunQuerySet | None = None,
+    **options: Any,
 ) -> list[dict[str, Any]]:
-    """Do a verb to each of these runs, in a transaction of its own each, and return the outcomes."""
+    """Do a verb to each of these runs, in a transaction of its own each, and return the outcomes.
+
+    Args:
+        among: The runs that are there for who asks.
+        only: Those of them that it may be done to.
+    """  # fmt: skip
     allowed = None if only is None else set(only.filter(pk__in=ids).values_list("pk", flat=True))
 
     def do(run_id: str) -> dict[str, Any]:
-        run = get_run(run_id)
+        run = among.filter(pk=run_id).first()
+        if run is None:
+            raise _unknown(run_id)
         if allowed is not None and run_id not in allowed:
             raise ProblemError("wrong-state", f'Run "{run_id}" is {run.status}.', state=run.status)
         done = act(verb, run, actor, **options)
@@ -69,6 +81,31 @@ def act_on_each(
         return {"status": str(run.status), **restarted}
 
     return [outcome(run_id, do) for run_id in ids]
+
+
+def preview(ids: list[str], among: RunQuerySet, fit: RunQuerySet, *, more: bool) -> Response:
+    """Answer with what a verb would be done to: the dry run of a verb on many.
+
+    Args:
+        among: The runs that are there for who asks.
+        fit: Those of them whose state allows the verb at this moment.
+    """
+    states = dict(among.filter(pk__in=ids).values_list("pk", "status"))
+    fitting = set(fit.filter(pk__in=ids).values_list("pk", flat=True))
+
+    def look(run_id: str) -> dict[str, Any]:
+        if run_id not in states:
+            raise _unknown(run_id)
+        state = states[run_id]
+        if run_id not in fitting:
+            raise ProblemError("wrong-state", f'Run "{run_id}" is {state}.', state=state)
+        return {"done": False, "status": state}
+
+    return outcomes([outcome(run_id, look) for run_id in ids], more=more, dry_run=True)
+
+
+def _unknown(run_id: str) -> ProblemError:
+    return ProblemError("not-found", f'There is no run "{run_id}".', workflow_run_id=run_id)
 
 
 def outcome(run_id: str, do: Callable[[str], dict[str, Any]]) -> dict[str, Any]:
@@ -89,10 +126,16 @@ def outcome(run_id: str, do: Callable[[str], dict[str, Any]]) -> dict[str, Any]:
         return told | {"done": False, "status": found.get("state"), "problem": found}
 
 
-def outcomes(results: list[dict[str, Any]], *, more: bool) -> Response:
+def outcomes(results: list[dict[str, Any]], *, more: bool, dry_run: bool = False) -> Response:
     """Answer with what has become of each."""
-    done = sum(one["done"] for one in results)
-    return respond({"results": results, "done": done, "more": more})
+    told = {
+        "results": results,
+        "done": sum(one["done"] for one in results),
+        "refused": sum(one["problem"] is not None for one in results),
+        "more": more,
+        "dry_run": dry_run,
+    }
+    return respond(told)
 
 
 class _Verb(ApiView):
@@ -102,7 +145,7 @@ class _Verb(ApiView):
     def do(self, run_id: str) -> Response:
         """Do the verb to one run."""
         given = self.body(self.takes)
-        run = act(self.verb, run_of(run_id), self.actor, **given)
+        run = act(self.verb, run_of(self.request, run_id), self.actor, **given)
         return respond({"workflow_run_id": run.id, "status": str(run.status)})
 
 
@@ -153,7 +196,7 @@ class Restart(_Verb):
     def post(self, request: Request, run_id: str) -> Response:
         """Start a new run from the beginning, with the same payload."""
         given = self.body(WhyBody)
-        new = act("restart", run_of(run_id), self.actor, **given)
+        new = act("restart", run_of(request, run_id), self.actor, **given)
         told = {"workflow_run_id": new.id, "status": str(new.status), "restarted_from": run_id}
         return respond(told, 201)
 
@@ -170,18 +213,25 @@ class Many(ApiView):
 
     def known(self) -> RunQuerySet:
         """Return the runs that a filter may name."""
-        return runs()
+        return runs(self.request)
+
+    def possible(self) -> RunQuerySet:
+        """Return the runs whose state allows the verb."""
+        return self.usual()
 
     def do(self) -> Response:
         """Do the verb to each of the selected runs."""
         given = self.body(self.takes)
-        ids, more = selected(given, self.usual(), self.known())
+        ids, more = selected(given, self.usual(), self.known(), sees=self.sees)
+        if given.get("dry_run"):
+            return preview(ids, runs(self.request), self.possible(), more=more)
         if more and self.verb == "restart":
             # Asked again, it would restart the same ones again.
             detail = f"More than {MOST_AT_ONCE:,} runs are meant; narrow the filter."
             raise serializers.ValidationError({"filter": detail})
         options = {name: given[name] for name in ("why", "force") if name in given}
-        return outcomes(act_on_each(self.verb, ids, self.actor, **options), more=more)
+        done = act_on_each(self.verb, ids, self.actor, among=runs(self.request), **options)
+        return outcomes(done, more=more)
 
 
 class CancelMany(Many):
@@ -192,11 +242,15 @@ class CancelMany(Many):
 
     def usual(self) -> RunQuerySet:
         """Return those that have not ended."""
-        return runs().unfinished_or_paused()
+        return runs(self.request).unfinished_or_paused()
 
     def known(self) -> RunQuerySet:
         """Return those that can be cancelled."""
-        return runs().exclude(status__in=FINISHED)
+        return self.possible()
+
+    def possible(self) -> RunQuerySet:
+        """Return those that can be cancelled, dead letters among them."""
+        return runs(self.request).exclude(status__in=FINISHED)
 
     @documented("cancel_runs", takes=Selection, gives={200: shapes.OutcomesShape}, tag="verbs")
     def post(self, request: Request) -> Response:
@@ -212,7 +266,7 @@ class PauseMany(Many):
 
     def usual(self) -> RunQuerySet:
         """Return those that can be paused."""
-        return runs().filter(status__in=[RunStatus.PENDING, RunStatus.RUNNING])
+        return runs(self.request).filter(status__in=[RunStatus.PENDING, RunStatus.RUNNING])
 
     @documented("pause_runs", takes=Selection, gives={200: shapes.OutcomesShape}, tag="verbs")
     def post(self, request: Request) -> Response:
@@ -229,7 +283,7 @@ class ResumeMany(Many):
 
     def usual(self) -> RunQuerySet:
         """Return those that can be resumed."""
-        return runs().filter(status__in=[RunStatus.PAUSED, *DEAD_LETTER])
+        return runs(self.request).filter(status__in=[RunStatus.PAUSED, *DEAD_LETTER])
 
     @documented(
         "resume_runs", takes=ResumeSelection, gives={200: shapes.OutcomesShape}, tag="verbs"
@@ -247,7 +301,11 @@ class RestartMany(Many):
 
     def usual(self) -> RunQuerySet:
         """Return those that have ended."""
-        return runs().ended()
+        return runs(self.request).ended()
+
+    def possible(self) -> RunQuerySet:
+        """Return all: a restart is a run of its own."""
+        return runs(self.request)
 
     @documented("restart_runs", takes=Selection, gives={200: shapes.OutcomesShape}, tag="verbs")
     def post(self, request: Request) -> Response:

@@ -15,6 +15,7 @@ from django.db import Error as DatabaseError
 from django.db import transaction
 
 from django_workflow.conf import settings
+from django_workflow.core.actors import Actor
 from django_workflow.core.codec import codec
 from django_workflow.core.flow import FlowControl, FlowState, checked_count, checked_period
 from django_workflow.core.ports import get_dispatcher
@@ -163,9 +164,11 @@ def steer(key: str, verb: str, *, actor: Any = None, why: str = "", **limits: An
         flow_lines.change(key, limits=limits, pinned=True)
     else:
         flow_lines.change(key, **_CHANGES[verb])
+    by = Actor.of(actor)
     logger.info(
-        "Flow control %s: %s", key, verb, extra={"actor": str(actor or ""), "why": why, **limits}
-    )
+        "Flow control %s: %s", key, verb,
+        extra={"actor": by.name, "door": by.door, "why": why, **limits},
+    )  # fmt: skip
     after_commit([key])
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -7,6 +8,7 @@ import pytest
 from django.contrib.auth.models import Permission, User
 from rest_framework.test import APIClient
 
+from django_workflow.rest import problems
 from django_workflow.testing import WorkflowSandbox
 
 ROOT = "/api/workflows/"
@@ -25,6 +27,27 @@ class Api:
 
     def post(self, path: str, body: Any = None, **kwargs: Any) -> Any:
         return self.client.post(ROOT + path, body, format="json", **kwargs)
+
+    def put(self, path: str, body: Any = None) -> Any:
+        return self.client.put(ROOT + path, body, format="json")
+
+    def patch(self, path: str, body: Any = None) -> Any:
+        return self.client.patch(ROOT + path, body, format="json")
+
+    def delete(self, path: str) -> Any:
+        return self.client.delete(ROOT + path)
+
+    def raw(self, path: str, body: bytes, media_type: str = "application/json") -> Any:
+        return self.client.generic("POST", ROOT + path, body, content_type=media_type)
+
+
+def is_problem(response: Any, status: int, kind: str) -> Any:
+    assert response.status_code == status, response.content
+    assert response["Content-Type"] == problems.MEDIA_TYPE
+    found = json.loads(response.content)
+    assert (found["type"], found["status"]) == (problems.TYPE + kind, status)
+    assert found["title"] == problems.KINDS[kind].title
+    return found
 
 
 def user_with(name: str, *permissions: str) -> User:

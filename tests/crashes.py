@@ -1,106 +1,27 @@
-"""Deaths at every write: a sandbox whose process dies before or after the n-th statement that writes.
-
-Counted are the statements sent while deliveries are carried out, those of step bodies among them, and the commit of
-each outermost transaction. A death by exception must look to the database like a real one, so from then on the dead
-sends no statement and runs no body, whatever ``finally`` and ``with`` blocks the exception passes on its way up.
-"""
+"""Deaths at every write, of the kit's kind and of real processes: the dead runs no body either."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, Literal
-
-from django.db.backends.base.base import BaseDatabaseWrapper
+from typing import Any
 
 from django_workflow.models import Run
 from django_workflow.runtime.flow_control import look_after
-from django_workflow.store.sql import connection
-from django_workflow.testing import WorkflowSandbox
+from django_workflow.testing import WorkflowSandbox, crashes
+from django_workflow.testing.crashes import SimulatedCrash, When
 from tests.cases.child import KILLED, Plan, run_child
 from tests.cases.ledger import ledger
 
-When = Literal["before", "after"]
 
-WRITES = ("INSERT", "UPDATE", "DELETE", "WITH", "REPLACE")
-UNWINDING = ("ROLLBACK", "RELEASE")
-
-
-class SimulatedCrash(BaseException):
-    """The process is dead."""
-
-
-def die_by_exception() -> None:
-    raise SimulatedCrash
-
-
-class CrashPoint:
-    """Counts writes, and dies at one of them."""
-
-    def __init__(
-        self, at: int = 0, when: When = "before", die: Callable[[], None] = die_by_exception
-    ) -> None:
-        self.at = at
-        self.when = when
-        self.die = die
-        self.writes = 0
-        self.is_dead = False
+class CrashPoint(crashes.CrashPoint):
+    """Keeps the dead from writing into the ledger too."""
 
     @contextmanager
     def watching(self) -> Iterator[None]:
-        """Count what is written within; who has died comes to life again afterwards."""
         ledger.refuse = self.refuse_the_dead
-        of: Any = connection()
-        commit = of.commit
-        of.commit = lambda: self._commit(of, commit)
-        try:
-            with of.execute_wrapper(self):
-                yield
-        finally:
-            del of.commit
-            self.is_dead = False
-
-    def refuse_the_dead(self) -> None:
-        if self.is_dead:
-            raise SimulatedCrash
-
-    def __call__(self, execute: Any, sql: Any, params: Any, many: Any, context: Any) -> Any:
-        text = str(sql).lstrip(" (\n").upper()
-        if self.is_dead and not text.startswith(UNWINDING):
-            raise SimulatedCrash
-        if not text.startswith(WRITES) and not self._ends_a_transaction(context, text):
-            return execute(sql, params, many, context)
-        # Dying before a RELEASE would leave what it ends in the test's transaction, as if committed.
-        may_be_before = not text.startswith(UNWINDING)
-        return self._step(lambda: execute(sql, params, many, context), before=may_be_before)
-
-    def _step(self, write: Callable[[], Any], *, before: bool = True) -> Any:
-        self.writes += 1
-        is_here = self.writes == self.at
-        if is_here and self.when == "before" and before:
-            self._crash()
-        result = write()
-        if is_here and not self.is_dead:
-            self._crash()
-        return result
-
-    def _commit(self, of: BaseDatabaseWrapper, commit: Callable[[], Any]) -> Any:
-        try:
-            return self._step(commit)
-        except SimulatedCrash:
-            # What the database does when the connection of a dead process breaks. Django rolls back for exceptions of
-            # the database alone, and an open transaction would hold its locks.
-            of.rollback()
-            raise
-
-    def _ends_a_transaction(self, context: Any, text: str) -> bool:
-        of: BaseDatabaseWrapper = context["connection"]
-        outermost = not any(not getattr(b, "_from_testcase", False) for b in of.atomic_blocks)
-        return not self.is_dead and outermost and text.startswith("RELEASE")
-
-    def _crash(self) -> None:
-        self.is_dead = True
-        self.die()
+        with super().watching():
+            yield
 
 
 class CrashingSandbox(WorkflowSandbox):

@@ -76,3 +76,11 @@ def test_wheel_says_what_it_is_and_needs(metadata: Message) -> None:
         "rich",
         "ssrfguard",
     }
+
+
+def test_wheel_tells_pytest_of_its_plugin(wheel: zipfile.ZipFile) -> None:
+    (path,) = (name for name in wheel.namelist() if name.endswith("/entry_points.txt"))
+
+    told = wheel.read(path).decode()
+
+    assert told.split() == ["[pytest11]", "django_workflow", "=", "django_workflow.pytest_plugin"]

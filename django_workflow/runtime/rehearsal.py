@@ -99,6 +99,11 @@ def outcome_of(claim: Claim, recorded: Sequence[Record]) -> Outcome:
     return _pass(claim, recorded, _Onlooker)
 
 
+def rehearsed(claim: Claim, recorded: Sequence[Record], *, strict: bool = True) -> Outcome:
+    """Return how a pass over these records ends; ``strict`` minds arguments that differ from the recorded ones."""
+    return _pass(claim, recorded, _StrictOnlooker if strict else _Onlooker)
+
+
 def _pass(claim: Claim, recorded: Sequence[Record], onlooker: type[Performer]) -> Outcome:
     run = claim.run
     started = run.continued_at or run.started_at or claim.now

@@ -1,8 +1,20 @@
-"""For your tests: workflows in-process, on a virtual clock, without a broker."""
+"""For your tests: workflows in-process, on a virtual clock, without a broker; journals, replayed; crashes."""
 
 from __future__ import annotations
 
 from django_workflow.testing.answers import MadeCall, UnexpectedCallError
+from django_workflow.testing.crashes import CrashDifferenceError, CrashReport, crash_everywhere
+from django_workflow.testing.replays import Replayed, ReplayError, replay
 from django_workflow.testing.sandbox import WorkflowSandbox
 
-__all__ = ["MadeCall", "UnexpectedCallError", "WorkflowSandbox"]
+__all__ = [
+    "CrashDifferenceError",
+    "CrashReport",
+    "MadeCall",
+    "ReplayError",
+    "Replayed",
+    "UnexpectedCallError",
+    "WorkflowSandbox",
+    "crash_everywhere",
+    "replay",
+]

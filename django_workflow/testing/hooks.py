@@ -278,7 +278,8 @@ def own_commit_hooks() -> Iterator[None]:
 
 
 @contextmanager
-def _swapped(owner: Any, name: str, value: Any) -> Iterator[None]:
+def swapped(owner: Any, name: str, value: Any) -> Iterator[None]:
+    """Put a value in the place of an attribute, for a while."""
     original = getattr(owner, name)
     setattr(owner, name, value)
     try:
@@ -308,5 +309,5 @@ def installed() -> Iterator[None]:
             (transaction.Atomic, "__enter__", _atomic_enter(transaction.Atomic.__enter__)),
             (transaction.Atomic, "__exit__", _atomic_exit(transaction.Atomic.__exit__)),
         ):
-            stack.enter_context(_swapped(owner, name, value))
+            stack.enter_context(swapped(owner, name, value))
         yield

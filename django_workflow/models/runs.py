@@ -272,6 +272,12 @@ class Run(RunHandle, UndoFields):
                 name="dw_run_about",
                 condition=Q(about_type__isnull=False),
             ),
+            # Who tells of new dead letters must not look at all of them.
+            models.Index(
+                fields=["finished_at"],
+                name="dw_run_dead",
+                condition=Q(status__in=["failed", "blocked"]),
+            ),
         ]
 
     def __str__(self) -> str:

@@ -96,9 +96,7 @@ def around_step(claim: Claim, step: Any, attempt: int) -> AbstractContextManager
     return _Around("around_step", _run_info(claim), about)
 
 
-def around_call(
-    claim: Claim, about: StepInfo, call: OutgoingCall
-) -> AbstractContextManager[None]:
+def around_call(claim: Claim, about: StepInfo, call: OutgoingCall) -> AbstractContextManager[None]:
     """Return what surrounds a request of a call."""
     return _Around("around_call", _run_info(claim), about, call) if middlewares() else NOTHING
 

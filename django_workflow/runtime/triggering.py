@@ -186,9 +186,7 @@ class TriggerVerbs:
                 f'Workflow "{workflow.name}" has no version "{version}". It has: {", ".join(workflow.versions)}.'
             )
         stored = _stored(options)
-        redact = dict.fromkeys((*workflow.options.redact, *options.redact))
-        if redact:
-            stored["redact"] = list(redact)
+        stored |= _redacted(workflow, options)
         about = (None, None) if options.about is None else reference(options.about)
         headers = codec.dumps(dict(options.headers), what="headers")
         control = options.flow_control or workflow.options.flow_control
@@ -202,11 +200,9 @@ class TriggerVerbs:
                 payload_text=self._payload_text(payload),
                 headers_text=headers,
                 options_text=codec.dumps(
-                    {
-                        **stored,
-                        **({"flow_key": key} if told_by_payload else {}),
-                        **_carried(workflow.name, version, run_id),
-                    },
+                    stored
+                    | ({"flow_key": key} if told_by_payload else {})
+                    | _carried(workflow.name, version, run_id),
                     what="options",
                 ),
                 labels=options.labels,
@@ -295,6 +291,11 @@ class TriggerVerbs:
         run._state.db = self.alias
         run._state.adding = False
         return run
+
+
+def _redacted(workflow: Workflow[Any, Any], options: TriggerOptions) -> dict[str, Any]:
+    redact = dict.fromkeys((*workflow.options.redact, *options.redact))
+    return {"redact": list(redact)} if redact else {}
 
 
 def _carried(workflow: str, version: str, run_id: str) -> dict[str, Any]:

@@ -217,9 +217,9 @@ def _last_end(row: Run) -> datetime | None:
 def _waits(row: Run) -> Iterable[Any]:
     kinds = [kind.value for kind in WAITED]
     alias = settings().DATABASE
-    yield from Step.objects.using(alias).filter(run_id=row.pk, kind__in=kinds).order_by("-id")[
-        :MOST_WAITS
-    ]
+    yield from (
+        Step.objects.using(alias).filter(run_id=row.pk, kind__in=kinds).order_by("-id")[:MOST_WAITS]
+    )
     if row.generation:
         earlier = PastStep.objects.using(alias).filter(generation__run_id=row.pk, kind__in=kinds)
         yield from earlier.order_by("-id")[:MOST_WAITS]

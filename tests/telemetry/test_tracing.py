@@ -9,9 +9,6 @@ from typing import Any
 import pytest
 from django.test import override_settings
 from opentelemetry import trace
-from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor
-from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from django_workflow import (
     AsyncWorkflowContext,
@@ -27,40 +24,18 @@ from django_workflow.runtime.announcing import _made
 from django_workflow.runtime.worker import drain
 from django_workflow.telemetry.otel import context_of
 from django_workflow.testing import WorkflowSandbox
+from tests.telemetry.tracer import MIDDLEWARE, exported, spans, trace_id_here, trace_ids
 from tests.transports.wsgi import DjangoTransport, http_through, served_at
 
-MIDDLEWARE = ["django_workflow.telemetry.otel.Tracing"]
 tracing = override_settings(WORKFLOW={"MIDDLEWARE": MIDDLEWARE, "DISPATCHER": "embedded"})
-_exported = InMemorySpanExporter()
-
-
-@pytest.fixture(scope="module", autouse=True)
-def provider() -> None:
-    """The process's provider; it can be set once."""
-    provider = TracerProvider()
-    provider.add_span_processor(SimpleSpanProcessor(_exported))
-    trace.set_tracer_provider(provider)
 
 
 @pytest.fixture(autouse=True)
-def exported() -> Iterator[InMemorySpanExporter]:
+def fresh() -> Iterator[None]:
     _made.cache_clear()
-    _exported.clear()
-    yield _exported
+    exported.clear()
+    yield
     _made.cache_clear()
-
-
-def trace_id_here(*_: Any) -> str:
-    return f"{trace.get_current_span().get_span_context().trace_id:032x}"
-
-
-def spans(name: str | None = None) -> list[ReadableSpan]:
-    found = _exported.get_finished_spans()
-    return [span for span in found if name is None or span.name == name]
-
-
-def trace_ids(found: list[ReadableSpan] | None = None) -> set[int]:
-    return {span.context.trace_id for span in (spans() if found is None else found) if span.context}
 
 
 tries: list[int] = []
@@ -194,7 +169,7 @@ def test_a_sampler_that_drops_the_trigger_drops_the_run(monkeypatch: pytest.Monk
         Run.objects.filter(pk=run.id).update(
             options_text=codec.dumps({"carried": {"traceparent": unsampled}}, what="options")
         )
-        _exported.clear()
+        exported.clear()
 
     with WorkflowSandbox() as box:
         box.advance("2h")

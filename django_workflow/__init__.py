@@ -64,7 +64,7 @@ from django_workflow.core.exceptions import (
     WorkflowNotFoundError,
 )
 from django_workflow.core.flow import Debounce, FlowControl, FlowState, Singleton, Throttle
-from django_workflow.core.middleware import Middleware, RunInfo, StepInfo
+from django_workflow.core.middleware import Middleware, OutgoingCall, RunInfo, StepInfo
 from django_workflow.core.races import RaceResult
 from django_workflow.core.retry import RetryPolicy
 from django_workflow.core.telling import Progress
@@ -106,6 +106,7 @@ __all__ = [
     "NonRetryableError",
     "NotReadyError",
     "NotSerializableError",
+    "OutgoingCall",
     "PayloadTooLargeError",
     "Progress",
     "RaceResult",

@@ -19,6 +19,7 @@ from typing import Any, Final, NamedTuple
 from django.conf import settings as django_settings
 from django.core.signals import setting_changed
 
+from django_workflow.core.alerts import AlertRule, parse_rules
 from django_workflow.core.durations import parse_duration
 from django_workflow.core.exceptions import InvalidOptionError
 from django_workflow.core.retry import RetryPolicy
@@ -27,6 +28,7 @@ from django_workflow.core.types import DEAD_LETTER, FINISHED
 DEFAULT_POLICY = RetryPolicy()
 FINISHED_STATES = tuple(sorted(map(str, FINISHED)))
 ENDED_STATES = (*FINISHED_STATES, *sorted(map(str, DEAD_LETTER)))
+SHORTEST_TOKEN: Final = 16
 HOST: Final = re.compile(r"(\*\.)?[^\s/:@*?#\[\]]+")
 
 
@@ -80,6 +82,8 @@ class Settings:
     SPILL_STORAGE: str | None = None
     VISIBLE_RUNS: str | None = None
     MIDDLEWARE: tuple[str, ...] = ()
+    ALERTS: tuple[AlertRule, ...] = ()
+    METRICS_TOKEN: str | None = None
 
     @property
     def default_transport(self) -> str:
@@ -210,6 +214,18 @@ def _paths(name: str, value: Any) -> tuple[str, ...]:
     return tuple(value)
 
 
+def _alerts(name: str, value: Any) -> tuple[AlertRule, ...]:
+    return parse_rules(value)
+
+
+def _token(name: str, value: Any) -> str | None:
+    if value is not None and len(_text(name, value)) < SHORTEST_TOKEN:
+        raise InvalidOptionError(
+            f'WORKFLOW["{name}"] needs {SHORTEST_TOKEN} characters or more: whoever guesses it reads your metrics.'
+        )
+    return _optional_text(name, value)
+
+
 def _one_of(*names: str | None) -> Callable[[str, Any], Any]:
     def read(name: str, value: Any) -> Any:
         if value not in names:
@@ -261,6 +277,8 @@ _READERS: Mapping[str, Callable[[str, Any], Any]] = {
     "SPILL_STORAGE": _optional_text,
     "VISIBLE_RUNS": _optional_text,
     "MIDDLEWARE": _paths,
+    "ALERTS": _alerts,
+    "METRICS_TOKEN": _token,
 }
 
 

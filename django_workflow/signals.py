@@ -56,8 +56,11 @@ step_completed = WorkflowSignal()
 step_retried = WorkflowSignal()
 #: The last attempt failed.
 step_failed = WorkflowSignal()
+#: A rule of ``WORKFLOW["ALERTS"]`` holds; ``sender`` is the rule, and receivers get ``alert``.
+alert_raised = WorkflowSignal()
 
 __all__ = [
+    "alert_raised",
     "run_cancelled",
     "run_completed",
     "run_failed",

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from datetime import datetime
 
 from django_workflow.core.types import Failure
 
@@ -16,6 +18,13 @@ class RunInfo:
     workflow_run_id: str
     workflow: str
     version: str
+    created_at: datetime | None = None
+    #: What `Middleware.carry()` gave when the run was triggered.
+    carried: Mapping[str, str] = field(default_factory=dict)
+
+
+#: The run whose function this thread passes, for log lines.
+passing: ContextVar[RunInfo | None] = ContextVar("django_workflow_passing", default=None)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -26,6 +35,18 @@ class StepInfo:
     key: str
     kind: str
     attempt: int
+
+
+@dataclass(kw_only=True, slots=True)
+class OutgoingCall:
+    """A request that ``ctx.call`` is about to make; its secrets are masked."""
+
+    method: str
+    url: str
+    #: Put headers here that the request is to have; one that the workflow gave stays as it is.
+    headers: dict[str, str] = field(default_factory=dict)
+    #: What the other server answered; None until then, and where there was no answer.
+    status: int | None = None
 
 
 class Middleware:
@@ -47,6 +68,15 @@ class Middleware:
         An atomic step's transaction begins and ends within.
         """
         yield
+
+    @contextmanager
+    def around_call(self, run: RunInfo, step: StepInfo, call: OutgoingCall) -> Iterator[None]:
+        """Surround one request of ``ctx.call``, on the event loop that makes it: it must not block."""
+        yield
+
+    def carry(self, run: RunInfo) -> Mapping[str, str]:
+        """Return what to keep with a run that is being triggered here; later hooks get it as ``run.carried``."""
+        return {}
 
     def run_started(self, run: RunInfo) -> None:
         """Hear that a run was claimed for the first time."""

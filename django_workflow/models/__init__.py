@@ -9,6 +9,7 @@ here writes: ``store`` is the only writer, and every verb of a handle goes throu
 from __future__ import annotations
 
 from django_workflow.models.actions import Action
+from django_workflow.models.alerts import AlertState
 from django_workflow.models.approvals import Approval, ApprovalAssignee, ApprovalQuerySet
 from django_workflow.models.calls import Call
 from django_workflow.models.deliveries import Delivery, DeliveryQuerySet, Sweep
@@ -31,6 +32,7 @@ from django_workflow.models.webhooks import Webhook
 
 __all__ = [
     "Action",
+    "AlertState",
     "Approval",
     "ApprovalAssignee",
     "ApprovalQuerySet",

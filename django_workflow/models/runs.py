@@ -279,6 +279,12 @@ class Run(RunHandle, UndoFields, ForkFields):
                 name="dw_run_finished",
                 condition=Q(finished_at__isnull=False),
             ),
+            # Who tells of new dead letters must not look at all of them.
+            models.Index(
+                fields=["finished_at"],
+                name="dw_run_dead",
+                condition=Q(status__in=["failed", "blocked"]),
+            ),
         ]
 
     def __str__(self) -> str:

@@ -6,8 +6,8 @@ Where nobody listens, nothing is asked and no object is made.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import lru_cache, partial
 from typing import Any
 
@@ -18,9 +18,10 @@ from django_workflow import signals
 from django_workflow.conf import settings
 from django_workflow.core.codec import codec
 from django_workflow.core.journal import Record
-from django_workflow.core.middleware import Middleware, RunInfo, StepInfo
+from django_workflow.core.middleware import Middleware, OutgoingCall, RunInfo, StepInfo, passing
 from django_workflow.core.types import Failure, RunStatus, StepKind, StepStatus
 from django_workflow.models import Run, Step
+from django_workflow.runtime.failure import stored_options
 from django_workflow.store.rows import Claim
 from django_workflow.store.sql import connection
 
@@ -75,9 +76,16 @@ class _Around:
                     logger.exception("%s of a middleware raised", self._hook)
 
 
-def around_pass(claim: Claim) -> AbstractContextManager[None]:
-    """Return what surrounds a pass."""
-    return _Around("around_pass", _run_info(claim)) if middlewares() else NOTHING
+@contextmanager
+def around_pass(claim: Claim) -> Iterator[None]:
+    """Surround a pass: log lines know its run, and so does the middleware."""
+    info = _run_info(claim)
+    token = passing.set(info)
+    try:
+        with _Around("around_pass", info) if middlewares() else NOTHING:
+            yield
+    finally:
+        passing.reset(token)
 
 
 def around_step(claim: Claim, step: Any, attempt: int) -> AbstractContextManager[None]:
@@ -88,9 +96,31 @@ def around_step(claim: Claim, step: Any, attempt: int) -> AbstractContextManager
     return _Around("around_step", _run_info(claim), about)
 
 
+def around_call(claim: Claim, about: StepInfo, call: OutgoingCall) -> AbstractContextManager[None]:
+    """Return what surrounds a request of a call."""
+    return _Around("around_call", _run_info(claim), about, call) if middlewares() else NOTHING
+
+
+def carried(run: RunInfo) -> dict[str, str]:
+    """Return what the middleware wants to be kept with a run that is being triggered."""
+    kept: dict[str, str] = {}
+    for one in middlewares():
+        try:
+            kept.update(one.carry(run))
+        except Exception:  # broad: user code
+            logger.exception("%s.carry raised", type(one).__name__)
+    return {str(name): str(text) for name, text in kept.items()}
+
+
 def _run_info(claim: Claim) -> RunInfo:
     run = claim.run
-    return RunInfo(workflow_run_id=run.id, workflow=run.workflow, version=run.version)
+    return RunInfo(
+        workflow_run_id=run.id,
+        workflow=run.workflow,
+        version=run.version,
+        created_at=run.created_at,
+        carried=stored_options(run.options_text).get("carried", {}),
+    )
 
 
 def _tell(hook: str, *about: Any) -> None:
@@ -162,12 +192,19 @@ def run_cancelled(run_id: str) -> None:
 
 def _cancelled(run_id: str) -> None:
     found = Run.objects.using(settings().DATABASE).filter(pk=run_id, status=RunStatus.CANCELLED)
-    row = found.values_list("workflow", "version").first()
+    row = found.values_list("workflow", "version", "created_at", "options_text").first()
     if row is None:
         # Gone, or cancelling: its children are cancelled before it is.
         return
-    workflow, version = row
-    _tell("run_cancelled", RunInfo(workflow_run_id=run_id, workflow=workflow, version=version))
+    workflow, version, created_at, options_text = row
+    about = RunInfo(
+        workflow_run_id=run_id,
+        workflow=workflow,
+        version=version,
+        created_at=created_at,
+        carried=stored_options(options_text).get("carried", {}),
+    )
+    _tell("run_cancelled", about)
     if signals.run_cancelled.has_listeners(workflow):
         _send(signals.run_cancelled, workflow, run_id)
 

@@ -24,6 +24,9 @@ from django.db import Error as DatabaseError
 from django.db import connections
 
 from django_workflow.conf import settings
+from django_workflow.core.middleware import OutgoingCall, StepInfo
+from django_workflow.core.types import StepKind
+from django_workflow.runtime.announcing import around_call, middlewares
 from django_workflow.runtime.bell import bell
 from django_workflow.runtime.calling import (
     Answer,
@@ -172,7 +175,7 @@ class _Switchboard:
     async def _carry(self, one: _InFlight) -> None:
         begun = monotonic()
         try:
-            one.outcome = await self._caller.ask(one.call.request, one.call.timeout)
+            one.outcome = await self._ask(one.call)
         except (NoAnswerError, LocalTroubleError) as error:
             one.outcome = error
         except Exception as error:  # broad: whatever the client raises is this call's matter alone
@@ -182,6 +185,25 @@ class _Switchboard:
             )
         one.took = timedelta(seconds=monotonic() - begun)
         self._ended.put_nowait(one)
+
+    async def _ask(self, call: DueCall) -> Answer:
+        if not middlewares():
+            return await self._caller.ask(call.request, call.timeout)
+        shown = call.request.masked()
+        outgoing = OutgoingCall(method=shown.method, url=shown.url)
+        about = StepInfo(
+            name=call.row.name or "",
+            key=call.claim.step_key,
+            kind=StepKind.CALL,
+            attempt=call.attempt,
+        )
+        with around_call(call.claim, about, outgoing):
+            request = call.request
+            for name, value in outgoing.headers.items():
+                request = request.with_default_header(name, value)
+            answer = await self._caller.ask(request, call.timeout)
+            outgoing.status = answer.status
+        return answer
 
     # Recorded
 

@@ -1,7 +1,7 @@
 """The sweep: what makes hints unnecessary. Looks for due rows and tells workers, at most once a second in all.
 
 It also brings events and waits together whose processes died before they could, fires schedules, sends mails about
-approvals, and prunes what has been kept long enough.
+approvals and alerts, and prunes what has been kept long enough.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from time import monotonic, sleep
 from django_workflow.conf import settings
 from django_workflow.core.ports import get_runtime
 from django_workflow.models import Delivery, Run, Schedule, Sweep
+from django_workflow.runtime.alerting import alert_due, alert_due_apart
 from django_workflow.runtime.approval_mail import send_due, send_due_apart
 from django_workflow.runtime.flow_control import look_after
 from django_workflow.runtime.pruning import prune_by_retention
@@ -49,8 +50,10 @@ def sweep(*, force: bool = False, interval: timedelta | None = None) -> int:
     prune_by_retention()
     if force:
         send_due()
+        alert_due()
     else:
         send_due_apart()
+        alert_due_apart()
     return due + fired
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Sequence
+from contextvars import copy_context
 from dataclasses import replace
 from typing import Any
 
@@ -19,13 +20,14 @@ from django_workflow.core.exceptions import (
     RunExistsError,
 )
 from django_workflow.core.flow import FlowControl
+from django_workflow.core.middleware import RunInfo
 from django_workflow.core.options import TriggerOptions
 from django_workflow.core.retry import RetryPolicy, stored_delay
 from django_workflow.core.types import RunStatus
 from django_workflow.core.workflow import Workflow, registry
 from django_workflow.models import Run
 from django_workflow.models.about import reference
-from django_workflow.runtime.announcing import run_cancelled
+from django_workflow.runtime.announcing import carried, middlewares, run_cancelled
 from django_workflow.runtime.flow_control import (
     announce,
 )
@@ -129,7 +131,11 @@ class TriggerVerbs:
                 "step, or limit it with flow_control=FlowControl(…, parallelism=1) instead."
             )
         checked = TriggerOptions.checked(**options)
-        return lambda run_id: self._new_runs(found, [payload], checked, [run_id])[0]
+        # In the context of the pass that asks for it: what is carried belongs to the parent's.
+        asked_in = copy_context()
+        return lambda run_id: asked_in.copy().run(
+            self._new_runs, found, [payload], checked, [run_id]
+        )[0]
 
     def _write(self, new: Sequence[NewRun], by: Actor) -> dict[str, Any]:
         if by.door == CODE or not by.name:
@@ -181,9 +187,7 @@ class TriggerVerbs:
                 f'Workflow "{workflow.name}" has no version "{version}". It has: {", ".join(workflow.versions)}.'
             )
         stored = _stored(options)
-        redact = dict.fromkeys((*workflow.options.redact, *options.redact))
-        if redact:
-            stored["redact"] = list(redact)
+        stored |= _redacted(workflow, options)
         about = (None, None) if options.about is None else reference(options.about)
         headers = codec.dumps(dict(options.headers), what="headers")
         control = options.flow_control or workflow.options.flow_control
@@ -197,7 +201,10 @@ class TriggerVerbs:
                 payload_text=self._payload_text(payload),
                 headers_text=headers,
                 options_text=codec.dumps(
-                    {**stored, "flow_key": key} if told_by_payload else stored, what="options"
+                    stored
+                    | ({"flow_key": key} if told_by_payload else {})
+                    | _carried(workflow.name, version, run_id),
+                    what="options",
                 ),
                 labels=options.labels,
                 delay=options.delay,
@@ -292,6 +299,19 @@ def _is_same(text: str | None, asked: str | None) -> bool:
     if text is None or asked is None or text == asked:
         return text == asked
     return opened(text) == opened(asked)
+
+
+def _redacted(workflow: Workflow[Any, Any], options: TriggerOptions) -> dict[str, Any]:
+    redact = dict.fromkeys((*workflow.options.redact, *options.redact))
+    return {"redact": list(redact)} if redact else {}
+
+
+def _carried(workflow: str, version: str, run_id: str) -> dict[str, Any]:
+    """Return what the middleware has kept with a run, as an option; nothing where there is no middleware."""
+    if not middlewares():
+        return {}
+    kept = carried(RunInfo(workflow_run_id=run_id, workflow=workflow, version=version))
+    return {"carried": kept} if kept else {}
 
 
 def _stored(options: TriggerOptions) -> dict[str, Any]:

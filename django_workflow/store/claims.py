@@ -348,7 +348,7 @@ def release_worker(prefix: str, is_alive: Any) -> int:
     return freed
 
 
-SWEEPING, PRUNING = 1, 2
+SWEEPING, PRUNING, ALERTING = 1, 2, 3
 
 
 def take_sweep(worker: str, interval: timedelta, what: int = SWEEPING) -> bool:

@@ -186,7 +186,7 @@ class OverviewAdmin(RunListAdmin):
             ],
             "everything": everything,
             "begin": scale.begin,
-            "flows": [self._line(flow, scale, span) for flow in flows[:MOST_LINES]],
+            "flows": [self._flow_line(flow, scale, span) for flow in flows[:MOST_LINES]],
             "more_flows": max(len(flows) - MOST_LINES, 0),
             "looked_at": lately.runs,
             "times": lately.times[:MOST_LINES],
@@ -201,7 +201,7 @@ class OverviewAdmin(RunListAdmin):
             ],
         }
 
-    def _line(self, flow: Flow, scale: Scale, span: str) -> dict[str, Any]:
+    def _flow_line(self, flow: Flow, scale: Scale, span: str) -> dict[str, Any]:
         flow.chart = chart_of(flow, scale, width=180, height=26)
         ended = RunFilters(workflow=flow.workflow, ended=span)
         return {

@@ -283,7 +283,8 @@ class RunListAdmin(ReadOnlyAdmin):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         """Leave out what the project does not show this user."""
-        return visible_runs(request, super().get_queryset(request))
+        runs: Any = super().get_queryset(request)
+        return visible_runs(request, runs)
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         """Return our list."""

@@ -74,7 +74,7 @@ class _Change(ApiView):
 
     def do(self, run_id: str, **options: Any) -> Response:
         """Do the verb to one run."""
-        run: Run = act(self.verb, run_of(run_id), self.actor, **options)
+        run: Run = act(self.verb, run_of(self.request, run_id), self.actor, **options)
         return respond({"workflow_run_id": run.id, "status": str(run.status)})
 
 
@@ -149,6 +149,6 @@ class Fork(_Change):
     def post(self, request: Request, run_id: str) -> Response:
         """Start a new run that goes on from a step of this one."""
         given = self.body(ForkBody)
-        new = act(self.verb, run_of(run_id), self.actor, **given)
+        new = act(self.verb, run_of(self.request, run_id), self.actor, **given)
         told = {"workflow_run_id": new.id, "status": str(new.status)}
         return respond({**told, "forked_from": run_id, "forked_at": given["step"]}, 201)

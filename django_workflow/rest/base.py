@@ -127,7 +127,8 @@ class ApiView(APIView):
     permission_classes = [MayDo]
     parser_classes = [JSONBody]
     renderer_classes = [
-        PlainJSON if one is JSONRenderer else one for one in api_settings.DEFAULT_RENDERER_CLASSES
+        PlainJSON if one is JSONRenderer else one  # type: ignore[comparison-overlap, misc]
+        for one in api_settings.DEFAULT_RENDERER_CLASSES
     ]
     if AutoSchema is not None:
         schema = AutoSchema()

@@ -10,7 +10,7 @@ from django_workflow.core.journal import Record
 from django_workflow.core.replay import Raised, Suspended
 from django_workflow.core.types import StepStatus
 from django_workflow.models import Run
-from django_workflow.runtime.rehearsal import Finding, outcome_of, rehearse
+from django_workflow.runtime.rehearsal import Finding, rehearse, rehearsed
 from django_workflow.store import records
 from django_workflow.store.living import living, look
 
@@ -54,7 +54,7 @@ def dry_retry(run_id: str) -> DryRetry:
             run_id=run_id, verdict=found.what, message=found.message, step=found.step,
             recorded=found.recorded, asked=found.asked,
         )  # fmt: skip
-    outcome = outcome_of(claim, recorded)
+    outcome = rehearsed(claim, recorded, strict=False)
     if isinstance(outcome, Raised):
         error = outcome.error
         return DryRetry(run_id=run_id, verdict=RAISES, message=f"{type(error).__name__}: {error}")

@@ -94,11 +94,6 @@ def rehearse(claim: Claim, recorded: Sequence[Record] | None = None) -> Finding 
     return None
 
 
-def outcome_of(claim: Claim, recorded: Sequence[Record]) -> Outcome:
-    """Return what this code makes of these records, with nothing executed."""
-    return _pass(claim, recorded, _Onlooker)
-
-
 def rehearsed(claim: Claim, recorded: Sequence[Record], *, strict: bool = True) -> Outcome:
     """Return how a pass over these records ends; ``strict`` minds arguments that differ from the recorded ones."""
     return _pass(claim, recorded, _StrictOnlooker if strict else _Onlooker)

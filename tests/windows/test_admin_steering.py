@@ -339,9 +339,7 @@ def test_an_event_that_reaches_nobody_is_in_the_mailbox(admin: Client) -> None:
 
 @pytest.mark.parametrize("data", ["{", "{1: 2}"])
 def test_what_is_no_json_is_refused(data: str, admin: Client) -> None:
-    response = admin.post(
-        url("waiter_notify"), {"event_id": "e", "event_data": data, "seen": "e"}
-    )
+    response = admin.post(url("waiter_notify"), {"event_id": "e", "event_data": data, "seen": "e"})
 
     assert response.status_code == 422
     assert "This is no JSON" in response.content.decode()
@@ -430,9 +428,13 @@ def test_an_error_is_noted_and_ignored(admin: Client, actor: Workflow[Any, Any])
 
     told(admin, path, note="the bank is down", assignee="Ann", is_ignored="on")
     assert 'id="dw-ignored"' in page(admin, url("dead_letters"))
-    assert [action.verb for action in Action.objects.filter(actor="boss")] == ["ignore", "note"] or [
-        action.verb for action in Action.objects.filter(actor="boss").order_by("id")
-    ] == ["note", "ignore"]
+    assert [action.verb for action in Action.objects.filter(actor="boss")] == [
+        "ignore",
+        "note",
+    ] or [action.verb for action in Action.objects.filter(actor="boss").order_by("id")] == [
+        "note",
+        "ignore",
+    ]
     assert kept().subject == f"error {group.fingerprint}"
     assert DeadLetterNote.objects.get().changed_by == "boss"
 
@@ -461,7 +463,13 @@ def test_crash_loops_are_in_quarantine(admin: Client, actor: Workflow[Any, Any])
 
 def test_a_sparkline_counts_the_last_week() -> None:
     now = datetime(2026, 11, 21, 12, tzinfo=UTC)
-    ages = [timedelta(0), timedelta(hours=1), timedelta(days=6, hours=23), SHOWN, timedelta(days=30)]
+    ages = [
+        timedelta(0),
+        timedelta(hours=1),
+        timedelta(days=6, hours=23),
+        SHOWN,
+        timedelta(days=30),
+    ]
     seen = [now - age for age in ages]
     group = Group(fingerprint="x", failure=None, last_seen=now, first_seen=seen[-1], seen=seen)
 
@@ -510,7 +518,8 @@ def test_a_dry_retry_says_whether_the_code_fits(
 
 
 @pytest.mark.parametrize(
-    ("per_minute", "size", "rest"), [(1, 1, 60), (30, 1, 2), (60, 1, 1), (90, 2, 4 / 3), (600, 10, 1)]
+    ("per_minute", "size", "rest"),
+    [(1, 1, 60), (30, 1, 2), (60, 1, 1), (90, 2, 4 / 3), (600, 10, 1)],
 )
 def test_the_pace_of_a_rate(per_minute: int, size: int, rest: float) -> None:
     assert pace(per_minute) == (size, pytest.approx(rest))

@@ -5,7 +5,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("django_workflow", "0012_undo"),
+        ("django_workflow", "0014_run_verbs"),
     ]
 
     operations = [

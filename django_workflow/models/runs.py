@@ -86,7 +86,10 @@ class RunQuerySet(models.QuerySet["Run"]):
     def prunable(self, status: str, before: datetime) -> Self:
         """Runs that ended in this state before this moment, and that nobody needs any more."""
         # Who ended before it was created before it: so the index of states and times of creation serves.
-        return self.ended().filter(status=status, created_at__lt=before, finished_at__lt=before)
+        found = self.ended().filter(status=status, created_at__lt=before, finished_at__lt=before)
+        # A living parent is shown with its children.
+        parents = self.model.objects.filter(pk=OuterRef("parent"))
+        return found.exclude(Exists(parents.unfinished_or_paused()))
 
     def with_reason(self) -> Self:
         """Fetch what `reason`, `waiting_for` and `labels` look at, in five queries for any number of runs.

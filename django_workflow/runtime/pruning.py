@@ -14,7 +14,7 @@ from django_workflow.conf import settings
 from django_workflow.core.actors import Actor
 from django_workflow.models import Run, RunQuerySet
 from django_workflow.runtime.worker import worker_name
-from django_workflow.store import actions, claims, deletion
+from django_workflow.store import actions, claims, deletion, unused_keys
 
 logger = logging.getLogger(__name__)
 
@@ -64,10 +64,24 @@ class Selection:
             page = list(beyond.values_list("created_at", "pk")[:batch])
 
 
+def prune_keys() -> int:
+    """Delete all keys of flow control and of triggers that nobody needs any more, in batches; return how many."""
+    deleted = 0
+    while (count := unused_keys.delete_unused(SWEEP_BATCH)) > 0:
+        deleted += count
+    return deleted
+
+
 def prune_by_retention() -> int:
-    """Delete a few runs that ``WORKFLOW["RETENTION"]`` keeps no longer, if it is time to; return how many."""
+    """Delete a few runs that ``WORKFLOW["RETENTION"]`` keeps no longer, if it is time to; return how many.
+
+    A few of the keys go with them that nobody needs any more.
+    """
     ages = settings().RETENTION
-    if not ages or not claims.take_sweep(worker_name(), SWEEP_INTERVAL, claims.PRUNING):
+    if not claims.take_sweep(worker_name(), SWEEP_INTERVAL, claims.PRUNING):
+        return 0
+    unused_keys.delete_unused(SWEEP_BATCH)
+    if not ages:
         return 0
     pruning = Selection(ages=ages).prune(batch=SWEEP_BATCH)
     deleted = sum(count for _, count in islice(pruning, SWEEP_BATCHES))

@@ -152,16 +152,15 @@ def found_or_made(
 ) -> tuple[KeyRow, bool]:
     """Lock a key's row, or insert it with these limits; return it, and whether it was new."""
     speak = dialect()
-    found = find_key(cursor, flow_key)
-    if found is not None:
-        return found, False
-    cursor.execute(
-        f"{speak.ignore} {KEY} ({KEY_COLUMNS}) VALUES (%s, %s, %s, %s, %s, %s){speak.ignore_tail}",
-        (flow_key, *limits, False, False),
-    )
-    made = find_key(cursor, flow_key)
-    assert made is not None  # noqa: S101  a key is never deleted
-    return made, True
+    is_new = False
+    # Again where another's key was there, and was deleted as unused before it could be locked.
+    while (found := find_key(cursor, flow_key)) is None:
+        cursor.execute(
+            f"{speak.ignore} {KEY} ({KEY_COLUMNS}) VALUES (%s, %s, %s, %s, %s, %s){speak.ignore_tail}",
+            (flow_key, *limits, False, False),
+        )
+        is_new = True
+    return found, is_new
 
 
 def _lock(cursor: Any, control: FlowControl) -> KeyRow:

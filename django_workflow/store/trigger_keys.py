@@ -18,6 +18,14 @@ TABLE = TriggerKey._meta.db_table
 
 def locked(kind: str, workflow: str, key: str) -> TriggerKey:
     """Lock the row of a key, in the caller's transaction, and return it; it is made where there is none."""
+    found = TriggerKey.objects.using(settings().DATABASE)
+    # Again where the row was there, and was deleted as unused before it could be locked.
+    while not _locks(kind, workflow, key):
+        continue
+    return found.get(kind=kind, workflow=workflow, key=key)
+
+
+def _locks(kind: str, workflow: str, key: str) -> bool:
     speak = dialect()
     gate = f"kind = %s AND workflow = %s AND {speak.name('key')} = %s"
     with connection().cursor() as cursor:
@@ -29,9 +37,8 @@ def locked(kind: str, workflow: str, key: str) -> TriggerKey:
         )
         if connection().features.has_select_for_update:
             cursor.execute(f"SELECT id FROM {TABLE} WHERE {gate} FOR UPDATE", (kind, workflow, key))
-            cursor.fetchone()
-    found = TriggerKey.objects.using(settings().DATABASE)
-    return found.get(kind=kind, workflow=workflow, key=key)
+            return cursor.fetchone() is not None
+    return True
 
 
 def assign(row: TriggerKey, run_id: str, opened_at: datetime) -> None:

@@ -7,17 +7,21 @@ import subprocess
 import sys
 from datetime import timedelta
 from threading import Event as Flag
+from typing import Any
 
 import pytest
 from django.db import transaction
 from django.db.models import Q
 
+from django_workflow import FlowControl, Singleton, WorkflowContext, workflow
 from django_workflow.core.exceptions import RunNotFoundError, RunStateError
 from django_workflow.core.types import RunStatus
-from django_workflow.models import Event, Run, RunLabel, Step
+from django_workflow.models import Event, FlowKey, FlowTicket, Run, RunLabel, Step, TriggerKey
 from django_workflow.runtime.client import DjangoRuntime
-from django_workflow.runtime.pruning import Selection
+from django_workflow.runtime.pruning import Selection, prune_keys
+from django_workflow.runtime.sweeper import sweep
 from django_workflow.runtime.waiting import send
+from django_workflow.runtime.worker import drain
 from django_workflow.store import claims, deletion, events, runs, triggers
 from tests.concurrency.together import Threads
 from tests.store.made import FAILURE, new_run
@@ -125,6 +129,88 @@ def test_a_dead_letter_that_is_being_resumed_when_it_was_chosen_stays(crew: Thre
     assert pruning.result(30) == 0
     assert Run.objects.get().status == "running"
     assert not Run.objects.stuck().exists()
+
+
+@pytest.mark.pg_only
+def test_a_child_whose_parent_is_being_resumed_stays_and_nobody_waits(crew: Threads) -> None:
+    make("parent", status=RunStatus.FAILED)
+    make("child")
+    Run.objects.filter(pk="child").update(parent="parent")
+    resumed, go_on = Flag(), Flag()
+
+    def resume() -> None:
+        with transaction.atomic():
+            runs.resume("parent", force=False)
+            resumed.set()
+            assert go_on.wait(30)
+
+    resuming = crew.start(resume)
+    assert resumed.wait(30)
+    # Its parent looks failed to whoever chooses now, and is locked by who resumes it.
+    chosen = list(ENDED._runs("completed", claims.now()).values_list("pk", flat=True))
+    assert chosen == ["child"]
+    pruning = crew.start(lambda: deletion.prune(chosen, Q(status="completed"), by=None))
+
+    assert pruning.result(30) == 0
+    go_on.set()
+    resuming.result(30)
+    assert Run.objects.filter(pk="child").exists()
+
+
+def test_who_resumes_a_parent_and_who_prunes_its_child_come_one_after_the_other(
+    crew: Threads,
+) -> None:
+    runtime = DjangoRuntime()
+    for _ in range(15):
+        make("parent", status=RunStatus.FAILED)
+        make("child")
+        Run.objects.filter(pk="child").update(parent="parent")
+
+        crew.together(
+            lambda: runtime.resume("parent"),
+            lambda: deletion.prune(["child"], Q(status="completed"), by=None),
+            lambda: deletion.prune(["child"], Q(status="completed"), by=None),
+        )
+
+        assert Run.objects.get(pk="parent").status == "running"
+        assert deletion.prune(["child"], Q(status="completed"), by=None) == 0
+        Run.objects.all().delete()
+
+
+@workflow(name="pruned_singleton", singleton=Singleton())
+def alone(ctx: WorkflowContext[Any]) -> None:
+    ctx.run("body", str, 1)
+
+
+@workflow(name="pruned_limited", flow_control=FlowControl("pruned_limited", parallelism=1))
+def limited(ctx: WorkflowContext[Any]) -> None:
+    ctx.run("body", str, 1)
+
+
+def test_keys_go_while_others_use_them(crew: Threads) -> None:
+    made: list[Any] = []
+
+    def use() -> None:
+        for _ in range(15):
+            made.append(alone.trigger())
+            limited.trigger()
+            while Run.objects.filter(pk=made[-1].pk).unfinished().exists():
+                drain(seconds=0.2)
+
+    def clean() -> None:
+        for _ in range(150):
+            prune_keys()
+
+    crew.together(use, use, clean, clean)
+    while Run.objects.unfinished().exists():
+        drain(seconds=0.5)
+        sweep(force=True)
+
+    assert set(Run.objects.values_list("status", flat=True)) == {"completed"}
+    assert not FlowTicket.objects.exists()
+    prune_keys()
+    assert not FlowKey.objects.exists()
+    assert not TriggerKey.objects.exists()
 
 
 def test_events_and_claims_beside_pruning_meet_no_deadlock(crew: Threads) -> None:

@@ -7,17 +7,40 @@ from typing import Any
 
 import pytest
 from django.db import connection
+from django.db.models import Q
 from django.test import override_settings
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from django_workflow.core.actors import Actor
 from django_workflow.core.types import RunStatus
-from django_workflow.models import Action, Attempt, Delivery, Event, Run, RunLabel, Step, Sweep
+from django_workflow.models import (
+    Action,
+    Attempt,
+    Delivery,
+    Event,
+    FlowKey,
+    FlowStart,
+    FlowTicket,
+    Run,
+    RunLabel,
+    Step,
+    Sweep,
+    TriggerKey,
+)
 from django_workflow.runtime.deletion import delete_runs
-from django_workflow.runtime.pruning import SWEEP_BATCH, SWEEP_BATCHES, Selection
+from django_workflow.runtime.pruning import SWEEP_BATCH, SWEEP_BATCHES, Selection, prune_keys
 from django_workflow.runtime.sweeper import health, sweep
-from django_workflow.store import claims, records, runs, triggers
+from django_workflow.store import (
+    claims,
+    deletion,
+    records,
+    runs,
+    trigger_keys,
+    triggers,
+    unused_keys,
+)
+from django_workflow.store.flow import found_or_made
 from tests.crashes import CrashPoint, SimulatedCrash
 from tests.store.made import FAILED_TRY, FAILURE, completed, insert, new_run
 
@@ -201,7 +224,6 @@ def test_the_sweep_prunes_nothing_without_retention() -> None:
     sweep(force=True)
 
     assert left() == {"old"}
-    assert not Sweep.objects.exists()
 
 
 def test_retention_is_by_state() -> None:
@@ -265,3 +287,105 @@ def test_what_is_to_be_pruned_is_found_by_an_index_on_sqlite() -> None:
     plan = Run.objects.prunable("completed", timezone.now()).order_by("created_at", "pk").explain()
 
     assert "dw_run_status" in plan
+
+
+def child_of(parent: str, run_id: str = "child") -> None:
+    ended(run_id)
+    Run.objects.filter(pk=run_id).update(parent=parent)
+
+
+@pytest.mark.parametrize("state", ["pending", "running", "paused", "cancelling"])
+def test_a_child_of_a_parent_that_lives_stays(state: str) -> None:
+    triggers.insert([new_run("parent")])
+    Run.objects.update(status=state)
+    child_of("parent")
+
+    assert prune() == 0
+    assert left() == {"parent", "child"}
+
+
+def test_a_child_of_a_parent_that_is_being_undone_stays() -> None:
+    ended("parent", "failed", age=timedelta(0))
+    Run.objects.update(undo_status="running")
+    child_of("parent")
+
+    assert prune() == 0
+
+
+@pytest.mark.parametrize("state", ["completed", "cancelled", "failed", "blocked"])
+def test_a_child_of_a_parent_that_has_ended_goes(state: str) -> None:
+    ended("parent", state, age=timedelta(0))
+    child_of("parent")
+
+    assert prune() == 1
+    assert left() == {"parent"}
+
+
+def test_a_child_whose_parent_came_to_life_since_it_was_chosen_stays() -> None:
+    ended("parent", "failed", age=timedelta(0))
+    child_of("parent")
+    Run.objects.filter(pk="parent").update(status="running")
+
+    assert deletion.prune(["child"], Q(), by=None) == 0
+    assert left() == {"parent", "child"}
+
+
+def flow_keys() -> set[str]:
+    return set(FlowKey.objects.values_list("pk", flat=True))
+
+
+def test_flow_keys_that_nobody_uses_go_with_what_has_begun_under_them() -> None:
+    now = timezone.now()
+    keys = {"free": {}, "paused": {"paused": True}, "pinned": {"pinned": True}}
+    for key, fields in {**keys, "counted": {}, "line": {}, "past": {}}.items():
+        FlowKey.objects.create(key=key, parallelism=1, period_ms=60_000, **fields)
+    FlowStart.objects.create(flow_key="counted", begun_at=now)
+    FlowStart.objects.create(flow_key="past", begun_at=now - timedelta(minutes=2))
+    triggers.insert([new_run("run")])
+    FlowTicket.objects.create(
+        run_id="run", flow_key="line", state="waiting", delivery_id=1, created_at=now
+    )
+
+    assert prune_keys() == 2
+    assert flow_keys() == {"paused", "pinned", "counted", "line"}
+    assert [start.flow_key for start in FlowStart.objects.all()] == ["counted"]
+
+
+def test_trigger_keys_that_hold_nothing_back_go() -> None:
+    ended("old")
+    triggers.insert([new_run("young")])
+    for kind in TriggerKey.Kind:
+        for run_id in ("old", "young", "gone", ""):
+            TriggerKey.objects.create(kind=kind, workflow="w", key=f"of {run_id}", run_id=run_id)
+
+    prune_keys()
+
+    assert set(TriggerKey.objects.values_list("kind", "key")) == {
+        ("singleton", "of young"),
+        ("debounce", "of young"),
+        ("throttle", "of young"),
+        ("throttle", "of old"),
+    }
+
+
+def test_unused_keys_go_in_batches_and_with_the_sweep_too() -> None:
+    FlowKey.objects.bulk_create(FlowKey(key=f"key {n}", rate=1) for n in range(5))
+    assert unused_keys.delete_unused(2) == 2
+    assert len(flow_keys()) == 3
+
+    sweep(force=True)
+
+    assert flow_keys() == set()
+
+
+def test_a_key_that_went_is_made_anew_by_who_uses_it() -> None:
+    made, is_new = found_or_made(connection.cursor(), "again", (1, None, 1000))
+    assert (made.parallelism, is_new) == (1, True)
+    prune_keys()
+
+    again, is_new = found_or_made(connection.cursor(), "again", (2, None, 1000))
+
+    assert (again.parallelism, is_new) == (2, True)
+    assert trigger_keys.locked("singleton", "w", "key").run_id == ""
+    prune_keys()
+    assert trigger_keys.locked("singleton", "w", "key").run_id == ""

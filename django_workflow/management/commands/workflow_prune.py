@@ -11,7 +11,7 @@ from django.core.management.base import CommandError
 from django_workflow.conf import ENDED_STATES, FINISHED_STATES, settings
 from django_workflow.core.durations import parse_duration
 from django_workflow.management.base import FAILED, USAGE, WorkflowCommand, add_json, operator
-from django_workflow.runtime.pruning import BATCH, Selection
+from django_workflow.runtime.pruning import BATCH, Selection, prune_keys
 
 
 def _count(text: str) -> int:
@@ -69,6 +69,7 @@ class Command(WorkflowCommand):
             raise CommandError(
                 "Stopped; what is left can be deleted later.", returncode=FAILED
             ) from None
+        prune_keys()
         self._tell(deleted, "were deleted")
 
     def _ask(self, selection: Selection) -> None:

@@ -11,7 +11,7 @@ from django.db.models import F
 
 from django_workflow.conf import settings
 from django_workflow.core.types import FINISHED
-from django_workflow.models import Attempt, Delivery, Run, RunLog, Step, Waiter
+from django_workflow.models import Attempt, Delivery, Run, RunLog, Step, Undo, Waiter
 from django_workflow.store.claims import now as database_now
 from django_workflow.store.rows import RUN_COLUMNS, Claim, RunRow
 from django_workflow.store.sql import connection as journal
@@ -95,7 +95,14 @@ def rename(claim: Claim, workflow: str, steps: Mapping[str, tuple[str, str]]) ->
         _rename_keys(claim, {aside[key]: new_key for key, (new_key, _) in steps.items()})
         for new_key, name in steps.values():
             Step.objects.using(alias).filter(run_id=run.id, key=new_key).update(name=name)
+            Undo.objects.using(alias).filter(run_id=run.id, step_key=new_key).update(name=name)
     return True
+
+
+def can_undo(run_id: str) -> set[str]:
+    """Return the keys of the steps that can still be undone."""
+    found = Undo.objects.using(settings().DATABASE).filter(run_id=run_id, undone=False)
+    return set(found.values_list("step_key", flat=True))
 
 
 def _rename_keys(claim: Claim, keys: Mapping[str, str]) -> None:
@@ -105,6 +112,7 @@ def _rename_keys(claim: Claim, keys: Mapping[str, str]) -> None:
         (Attempt, "step_key", {"generation": None}),
         (Delivery, "step_key", {}),
         (Waiter, "step_key", {}),
+        (Undo, "step_key", {}),
         (RunLog, "after", {"generation": run.generation}),
     ]
     for model, column, more in rows:

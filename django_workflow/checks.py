@@ -13,13 +13,16 @@ from django.db import connections
 from django.utils.module_loading import import_string
 
 from django_workflow import conf
+from django_workflow.at_rest import sealing
 from django_workflow.core.crons import SCHEDULE_ID_LENGTH
 from django_workflow.core.exceptions import InvalidOptionError, WorkflowError
 from django_workflow.core.importable import load
 from django_workflow.core.middleware import Middleware
 from django_workflow.core.workflow import Workflow, registry
+from django_workflow.models import Run
 from django_workflow.runtime import http_call
 from django_workflow.runtime.payloads import check_payload
+from django_workflow.runtime.rekeying import missing_keys
 from django_workflow.runtime.urls import path_of
 
 TAG = "django_workflow"
@@ -38,7 +41,9 @@ def register_checks() -> None:
     checks.register(check_celery, TAG)
     checks.register(check_schedules, TAG)
     checks.register(check_middleware, TAG)
+    checks.register(check_at_rest, TAG)
     checks.register(check_collation, TAG, checks.Tags.database)
+    checks.register(check_sealed, TAG, checks.Tags.database)
     checks.register(check_deployment, TAG, deploy=True)
 
 
@@ -331,6 +336,62 @@ def check_celery(**_: Any) -> list[CheckMessage]:
 
 def _broker_url() -> str:
     return str(getattr(django_settings, "CELERY_BROKER_URL", "") or "")
+
+
+def check_at_rest(**_: Any) -> list[CheckMessage]:
+    """E020, E021, E022: texts that could not be encrypted, or not be put into files."""
+    settings = _read()
+    if settings is None:
+        return []
+    found = []
+    if settings.ENCRYPTION_KEYS and not sealing.is_available():
+        found.append(
+            _error(
+                20,
+                'WORKFLOW["ENCRYPTION_KEYS"] is set, and the package cryptography is not installed: no run can be triggered.',
+                sealing.INSTALL,
+            )
+        )
+    alias = settings.SPILL_STORAGE
+    known = getattr(django_settings, "STORAGES", {})
+    if alias is None and settings.SPILL_ABOVE is not None:
+        found.append(
+            _error(
+                21,
+                'WORKFLOW["SPILL_ABOVE"] is set, and WORKFLOW["SPILL_STORAGE"] is not: long texts have no place to go.',
+                "Name a storage of STORAGES that is private and seen by all processes.",
+            )
+        )
+    elif alias is not None and alias not in known:
+        found.append(
+            _error(
+                22,
+                f'WORKFLOW["SPILL_STORAGE"] names the storage "{alias}", which STORAGES does not have.',
+                "Use one of "
+                + ", ".join(f'"{name}"' for name in known)
+                + ", or add it to STORAGES.",
+            )
+        )
+    return found
+
+
+def check_sealed(databases: Sequence[str] | None = None, **_: Any) -> list[CheckMessage]:
+    """E023: runs that are encrypted with a key which is not there any more; asked with ``check --database``."""
+    settings = _read()
+    alias = _alias(settings)
+    if settings is None or alias is None or alias not in (databases or ()):
+        return []
+    if Run._meta.db_table not in connections[alias].introspection.table_names():
+        return []
+    missing = missing_keys()
+    return [
+        _error(
+            23,
+            f'Runs are encrypted with the key "{name}", which WORKFLOW["ENCRYPTION_KEYS"] does not hold: none of them can go on.',
+            "Add that key behind the first one, and take it away after workflow_rekey.",
+        )
+        for name in missing
+    ]
 
 
 def check_deployment(**_: Any) -> list[CheckMessage]:

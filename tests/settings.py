@@ -100,3 +100,20 @@ TEMPLATES = [
 
 # No broker: triggers of tests tell nobody. Tests that start workers have settings of their own.
 WORKFLOW = {"DISPATCHER": "embedded"}
+
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
+    "spilled": {
+        "BACKEND": "django.core.files.storage.FileSystemStorage",
+        "OPTIONS": {"location": str(RUN_DIR / "spilled")},
+    },
+}
+AT_REST = {
+    "ENCRYPTION_KEYS": ["the first key of the tests, 32 bytes or more"],
+    "SPILL_ABOVE": 120,
+    "SPILL_STORAGE": "spilled",
+}
+# For a look at the whole suite with every text encrypted and most of them in files.
+if os.environ.get("TEST_AT_REST"):
+    WORKFLOW |= AT_REST

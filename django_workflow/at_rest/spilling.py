@@ -20,6 +20,7 @@ from django_workflow.core.exceptions import AtRestError
 
 FOLDER: Final = "django_workflow"
 HASH_LENGTH: Final = 64
+PLAIN: Final = "json"
 
 
 def _storage() -> tuple[str, Storage]:
@@ -31,15 +32,19 @@ def _storage() -> tuple[str, Storage]:
     return alias, storages[alias]
 
 
-def spill(text: str) -> str:
+def spill(text: str, key: str = "") -> str:
     """Write the text to a file, and return how to find it again: name and length; the hash is in the name.
+
+    ``key`` names the key with which the text is encrypted, and ends the file's name.
 
     Raises:
         AtRestError: the storage does not take it.
     """
     alias, storage = _storage()
     content = text.encode()
-    name = f"{datetime.now(UTC):%Y-%m-%d}/{sha256(content).hexdigest()}-{token_hex(4)}"
+    name = (
+        f"{datetime.now(UTC):%Y-%m-%d}/{sha256(content).hexdigest()}-{token_hex(4)}.{key or PLAIN}"
+    )
     path = f"{FOLDER}/{name}"
     try:
         written = storage.save(path, ContentFile(content))
@@ -84,6 +89,11 @@ def load(value: str) -> str:
             file=path,
         )
     return content.decode()
+
+
+def key_of(value: str) -> str:
+    """Return the name of the key with which a file's text is encrypted; no key's name where it is not."""
+    return value.rpartition(":")[0].rpartition(".")[2]
 
 
 def files_before(day: date) -> Iterator[str]:

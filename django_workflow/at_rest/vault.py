@@ -62,11 +62,11 @@ def kept(text: str | None) -> str | None:
     """
     if text is None or not is_on():
         return text
-    text, limit = sealed(text), settings().SPILL_ABOVE
+    text, limit, keys = sealed(text), settings().SPILL_ABOVE, settings().ENCRYPTION_KEYS
     # In what was composed of kept texts another mark may name a file: that would not be found within a file.
     if limit is None or len(text) <= limit or mark_of(SPILLED, "")[:-2] in text:
         return text
-    return mark_of(SPILLED, spilling.spill(text))
+    return mark_of(SPILLED, spilling.spill(text, sealing.name_of(keys[0]) if keys else ""))
 
 
 def is_on() -> bool:

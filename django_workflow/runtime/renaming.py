@@ -13,7 +13,7 @@ from django_workflow.core.types import StepKind, StepStatus
 from django_workflow.core.workflow import registry
 from django_workflow.runtime.rehearsal import rehearse
 from django_workflow.store import records
-from django_workflow.store.living import is_held, living, rename
+from django_workflow.store.living import can_undo, is_held, living, rename
 from django_workflow.store.rows import Claim
 
 #: Whose key tells something to the world outside, by way of an idempotency key.
@@ -141,7 +141,13 @@ def _obstacle(
     if any(len(record.key) > _longest(record) for record in mapped):
         return "a name is too long with its branches"
     if not force:
+        can_be_undone = can_undo(claim.run_id)
         for old, renamed in zip(found, mapped, strict=True):
+            if old.key != renamed.key and old.key in can_be_undone:
+                return (
+                    f'step "{old.name}" can be undone, and its undo would be told another idempotency key than its body '
+                    "had; --force if that does no harm"
+                )
             if old.key != renamed.key and _is_unfinished_body(old):
                 return (
                     f'step "{old.name}" may have been begun, and its idempotency key would change; --force if that '

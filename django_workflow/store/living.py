@@ -118,6 +118,12 @@ def rename(claim: Claim, workflow: str, steps: Mapping[str, tuple[str, str]]) ->
     return True
 
 
+def can_undo(run_id: str) -> set[str]:
+    """Return the keys of the steps that can still be undone."""
+    found = Undo.objects.using(settings().DATABASE).filter(run_id=run_id, undone=False)
+    return set(found.values_list("step_key", flat=True))
+
+
 def _rename_titles(run_id: str, key: str, name: str) -> None:
     """Give an approval that was called as its step is the step's new name."""
     alias = settings().DATABASE

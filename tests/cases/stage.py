@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 from django.db import transaction
 
 import tests.cases as package
+from django_workflow.core.at_rest import opened
 from django_workflow.core.ports import get_transport
 from django_workflow.core.workflow import Workflow, registry
 from django_workflow.models import Run
@@ -181,13 +182,19 @@ def snapshot(box: WorkflowSandbox) -> list[Any]:
             run.workflow,
             run.version,
             run.status,
-            run.result_text,
+            run.result_text and opened(run.result_text),
             run.failure and (run.failure.error_class, run.failure.message, run.failure.step),
             run.handler_status,
             run.handler_failure and run.handler_failure.message,
             sorted(run.deliveries.values_list("step_key", "due_at", "leased_by")),
             [
-                (step.key, step.kind, step.status, _settled(step.result_text), step.attempts)
+                (
+                    step.key,
+                    step.kind,
+                    step.status,
+                    _settled(step.result_text and opened(step.result_text)),
+                    step.attempts,
+                )
                 for step in run.steps.order_by("sequence", "id")
             ],
         )

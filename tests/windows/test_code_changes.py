@@ -10,7 +10,13 @@ from typing import Any
 import pytest
 from django.core.management import CommandError, call_command
 
-from django_workflow import AsyncWorkflowContext, WorkflowContext, workflow
+from django_workflow import (
+    AsyncWorkflowContext,
+    NonRetryableError,
+    Undone,
+    WorkflowContext,
+    workflow,
+)
 from django_workflow.core.workflow import registry
 from django_workflow.models import Delivery, Run, Step
 from django_workflow.testing import WorkflowSandbox
@@ -220,6 +226,42 @@ def test_an_unfinished_body_keeps_its_name_unless_forced() -> None:
         run.resume()
 
     assert run.result == 7
+
+
+taken_back: list[Any] = []
+
+
+def give_back(undone: Undone) -> None:
+    taken_back.append((undone.step, undone.outcome, undone.result))
+
+
+def can_be_undone(ctx: WorkflowContext[Any]) -> None:
+    ctx.using(undo=give_back).run("charge", int, "7")
+    ctx.sleep("rest", "1h")
+    raise NonRetryableError("No.")
+
+
+def can_be_undone_renamed(ctx: WorkflowContext[Any]) -> None:
+    ctx.using(undo=give_back).run("pay", int, "7")
+    ctx.sleep("rest", "1h")
+    raise NonRetryableError("No.")
+
+
+def test_a_step_that_can_be_undone_is_found_under_its_new_name() -> None:
+    taken_back.clear()
+    made = workflow(name="changed")(can_be_undone)
+    with WorkflowSandbox() as box:
+        run = made.trigger()
+        deploy(can_be_undone_renamed)
+        names = ["--step=changed:charge=pay", "--apply"]
+
+        _, _, [told] = refused("workflow_migrate_names", *names)
+        assert "can be undone" in told["refused"]
+        assert call("workflow_migrate_names", *names, "--force")[0]["applied"]
+        box.advance("1h")
+
+    assert (run.refresh().status, run.undo_status) == ("failed", "completed")
+    assert taken_back == [("pay", "done", 7)]
 
 
 @pytest.mark.parametrize(

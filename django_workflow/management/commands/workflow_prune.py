@@ -12,6 +12,7 @@ from django_workflow.conf import ENDED_STATES, FINISHED_STATES, settings
 from django_workflow.core.durations import parse_duration
 from django_workflow.management.base import FAILED, USAGE, WorkflowCommand, add_json, operator
 from django_workflow.runtime.pruning import BATCH, Selection, prune_keys
+from django_workflow.runtime.spilled_files import collect_files
 
 
 def _count(text: str) -> int:
@@ -48,12 +49,22 @@ class Command(WorkflowCommand):
             default=BATCH,
             help=f"Runs in a transaction; {BATCH} unless given.",
         )
+        parser.add_argument(
+            "--files",
+            action="store_true",
+            help="No runs, only the files of long texts that nothing refers to any more.",
+        )
         parser.add_argument("--dry-run", action="store_true", help="Only say how many would go.")
         parser.add_argument("--yes", action="store_true", help="Do not ask.")
         add_json(parser)
 
-    def carry_out(self, *args: Any, batch: int, dry_run: bool, yes: bool, **options: Any) -> None:
-        """Delete the runs, or count them."""
+    def carry_out(
+        self, *args: Any, batch: int, files: bool, dry_run: bool, yes: bool, **options: Any
+    ) -> None:
+        """Delete the runs and the files of those that are gone, or count them."""
+        if files:
+            self._tell_files(collect_files(apply=not dry_run), dry_run=dry_run)
+            return
         selection = _selection(**options)
         if dry_run:
             self._tell(selection.counts(), "would be deleted")
@@ -70,7 +81,8 @@ class Command(WorkflowCommand):
                 "Stopped; what is left can be deleted later.", returncode=FAILED
             ) from None
         prune_keys()
-        self._tell(deleted, "were deleted")
+        has_files = settings().SPILL_STORAGE is not None
+        self._tell(deleted, "were deleted", collect_files() if has_files else None)
 
     def _ask(self, selection: Selection) -> None:
         if self.as_json or not sys.stdin.isatty():
@@ -81,14 +93,24 @@ class Command(WorkflowCommand):
         if sys.stdin.readline().strip() != "yes":
             raise CommandError("Nothing was deleted.", returncode=FAILED)
 
-    def _tell(self, counts: dict[str, int], what: str) -> None:
+    def _tell_files(self, count: int, *, dry_run: bool) -> None:
+        what = "would be deleted" if dry_run else "were deleted"
+        if self.as_json:
+            self.screen.json({"would_delete" if dry_run else "deleted": 0, "files": count})
+        else:
+            self.screen.lines([f"{count} files {what}."])
+
+    def _tell(self, counts: dict[str, int], what: str, files: int | None = None) -> None:
         total = sum(counts.values())
         if self.as_json:
             key = "would_delete" if what.startswith("would") else "deleted"
-            self.screen.json({key: total, "by_status": counts})
+            told: dict[str, Any] = {key: total, "by_status": counts}
+            self.screen.json(told if files is None else {**told, "files": files})
             return
         parts = ", ".join(f"{count} {state}" for state, count in counts.items())
         self.screen.lines([f"{total} runs {what}: {parts}."])
+        if files:
+            self._tell_files(files, dry_run=False)
 
 
 def _selection(

@@ -34,7 +34,7 @@ class Place:
             created_at = datetime.fromisoformat(moment)
         except ValueError:
             return None
-        if not separator or created_at.tzinfo is None:
+        if not separator or created_at.tzinfo is None or "\x00" in run_id:
             return None
         return cls(created_at=created_at, run_id=run_id, is_before=is_before)
 

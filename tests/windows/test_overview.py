@@ -184,9 +184,7 @@ def test_each_part_is_fetched_by_itself(admin: Client, flow: Workflow[Any, Any])
     assert "last 24 hours" in page(admin, "?span=nonsense").content.decode()
 
 
-def test_it_takes_the_same_queries_for_any_number(
-    admin: Client, flow: Workflow[Any, Any]
-) -> None:
+def test_it_takes_the_same_queries_for_any_number(admin: Client, flow: Workflow[Any, Any]) -> None:
     def count() -> int:
         with CaptureQueriesContext(connection) as captured:
             page(admin)

@@ -108,9 +108,7 @@ def test_the_list_leads_to_the_preview_with_its_filters(
     assert "Choose first what is to be done" in refused.content.decode()
 
 
-def test_the_preview_tells_how_many_and_shows_some(
-    boss: Client, flow: Workflow[Any, Any]
-) -> None:
+def test_the_preview_tells_how_many_and_shows_some(boss: Client, flow: Workflow[Any, Any]) -> None:
     dead(flow, 25)
     dead(flow, 1, label="other")
 

@@ -158,9 +158,7 @@ def test_facets_count_no_further_than_a_thousand(admin: Client, flow: Workflow[A
     assert figures(admin)["pending"] == "1,000+"
 
 
-def test_a_filter_is_kept_by_all_links_and_taken_back_by_its_own(
-    admin: Client, five: None
-) -> None:
+def test_a_filter_is_kept_by_all_links_and_taken_back_by_its_own(admin: Client, five: None) -> None:
     response = admin.get(f"{RUNS}?status=failed&label=vip&per=100")
     context = response.context_data  # type: ignore[attr-defined]
     links = {str(one.label): one.url for facet in context["facets"] for one in facet.choices}
@@ -253,9 +251,7 @@ def test_what_is_redacted_is_not_found_out_by_asking(
     assert ids(admin, "q=payload:4111") == []
 
 
-def test_a_search_that_finds_too_much_says_so(
-    admin: Client, flow: Workflow[Any, Any]
-) -> None:
+def test_a_search_that_finds_too_much_says_so(admin: Client, flow: Workflow[Any, Any]) -> None:
     flow.trigger_many([{}] * 1_002, label="many")
 
     assert "Only the first 1,000" in admin.get(f"{RUNS}?q=label:many").content.decode()
@@ -264,9 +260,7 @@ def test_a_search_that_finds_too_much_says_so(
 # Pages
 
 
-def test_pages_meet_every_run_once_forth_and_back(
-    admin: Client, flow: Workflow[Any, Any]
-) -> None:
+def test_pages_meet_every_run_once_forth_and_back(admin: Client, flow: Workflow[Any, Any]) -> None:
     flow.trigger_many([{}] * 130)
     # Several at one moment: the id decides among them.
     Run.objects.update(created_at=now())
@@ -297,7 +291,10 @@ def test_a_page_may_be_longer(admin: Client, flow: Workflow[Any, Any]) -> None:
     assert len(ids(admin, "per=7")) == 50
 
 
-@pytest.mark.parametrize("text", ["", "x", "2020-01-01", "2020-01-01~a", "2020-01-01T00:00:00Z", "2020-01-01T00:00:00Z~%00"])
+@pytest.mark.parametrize(
+    "text",
+    ["", "x", "2020-01-01", "2020-01-01~a", "2020-01-01T00:00:00Z", "2020-01-01T00:00:00Z~%00"],
+)
 def test_a_place_that_is_none_is_the_first_page(text: str, admin: Client, five: None) -> None:
     assert Place.parse(text.replace("%00", "\x00")) is None
     assert len(ids(admin, f"behind={text}")) == 5
@@ -410,9 +407,7 @@ def test_what_matches_is_exported(admin: Client, five: None) -> None:
     assert json.loads(export(admin, "json", "workflow=none")) == []
 
 
-def test_an_export_goes_on_behind_its_first_chunk(
-    admin: Client, flow: Workflow[Any, Any]
-) -> None:
+def test_an_export_goes_on_behind_its_first_chunk(admin: Client, flow: Workflow[Any, Any]) -> None:
     flow.trigger_many([{}] * 1_001)
 
     assert len(json.loads(export(admin, "json"))) == 1_001

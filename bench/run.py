@@ -39,6 +39,7 @@ from django.core.management import call_command
 from django.db import connection
 
 from bench import (
+    admin,
     celery_app,  # noqa: F401  hints go where this app says
     machine,
     waiting,
@@ -335,6 +336,7 @@ def main() -> None:
             ),
             "waiters": lambda: bench.waits("waiters", waiting.waiters, WAITERS),
             "flow": lambda: bench.waits("flow", waiting.flow, IN_LINE),
+            "admin": lambda: bench.say("admin", admin.measure()),
         }
         for name in sys.argv[1:] or workloads:
             workloads[name]()

@@ -19,7 +19,8 @@ from django.utils.translation import gettext_lazy
 from django_workflow.admin.base import may_see_payloads
 from django_workflow.admin.dead_letters import dead_letters
 from django_workflow.admin.overview_charts import UNITS, Flow, Scale, chart_of, flows_of
-from django_workflow.admin.run_list import SPAN_LABELS, Choice, RunListAdmin, count_in_words
+from django_workflow.admin.run_facets import SPAN_LABELS, Choice, count_in_words
+from django_workflow.admin.run_list import RunListAdmin
 from django_workflow.conf import settings
 from django_workflow.core.workflow import registry
 from django_workflow.models import Delivery, Run

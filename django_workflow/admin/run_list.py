@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import urlencode
 
@@ -17,7 +15,6 @@ from django.urls import URLPattern, path, reverse
 from django.utils import timezone
 from django.utils.http import url_has_allowed_host_and_scheme
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy
 
 from django_workflow.admin.base import ReadOnlyAdmin, may_see_payloads
 from django_workflow.admin.dead_letters import dead_letters
@@ -28,58 +25,27 @@ from django_workflow.admin.run_columns import (
     offered_columns,
     row_of,
 )
+from django_workflow.admin.run_facets import (
+    DIMENSIONS,
+    SPAN_LABELS,
+    Choice,
+    Counting,
+    CountingOfFew,
+    Facet,
+    facets_of,
+)
 from django_workflow.conf import settings
-from django_workflow.core.types import RunStatus, StepStatus
 from django_workflow.core.workflow import registry
 from django_workflow.models import Run
-from django_workflow.models.paging import (
-    MOST_COUNTED,
-    Place,
-    bounded_counts,
-    page_of,
-    workflow_names,
-)
-from django_workflow.models.run_filters import DEAD, SPANS, WAITS, RunFilters
+from django_workflow.models.paging import Place, page_of, workflow_names
+from django_workflow.models.run_filters import RunFilters
 from django_workflow.models.run_search import search
 from django_workflow.runtime.pulse import pulse
 from django_workflow.runtime.visible import visible_runs
 
 PAGE_SIZES: Final = (50, 100, 200)
-#: So many workflows are counted; the others are offered without a figure.
-COUNTED_WORKFLOWS: Final = 20
 #: What a row does not need, and may be large.
 LARGE: Final = ("payload_text", "result_text", "headers_text", "options_text", "state_text")
-
-SPAN_LABELS: Final[Mapping[str, Any]] = {
-    "1h": gettext_lazy("last hour"),
-    "24h": gettext_lazy("last 24 hours"),
-    "7d": gettext_lazy("last 7 days"),
-    "30d": gettext_lazy("last 30 days"),
-}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Choice:
-    """One value of a facet: where it leads, how many runs it would leave."""
-
-    label: Any
-    url: str
-    is_chosen: bool
-    count: str = ""
-    state: str = ""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Facet:
-    """One way to narrow the list."""
-
-    title: Any
-    choices: list[Choice]
-
-
-def count_in_words(count: int) -> str:
-    """Return a count, or that it is more than was counted."""
-    return f"{MOST_COUNTED:,}+" if count > MOST_COUNTED else f"{count:,}"
 
 
 def narrowed(runs: QuerySet[Run], filters: RunFilters, *, with_payloads: bool) -> Narrowed:
@@ -188,90 +154,29 @@ class RunList(ChangeList):
         ]
 
     def facets(self) -> list[Facet]:
-        """Return the facets, each counted under all other filters; one statement for all of them."""
-        names = self._workflows()
-        values: dict[str, Sequence[str]] = {
-            "status": ("", *RunStatus, DEAD),
-            "step": WAITS,
-            "workflow": ("", *names),
-            "since": tuple(SPANS),
-            "late": ("1",),
-            "root": ("1",),
-        }
-        counts = self._counts(
-            {
-                (name, value)
-                for name, offered in values.items()
-                for value in (offered[: COUNTED_WORKFLOWS + 1] if name == "workflow" else offered)
-            }
-        )
-        choice = partial(self._choice, counts)
-        states = [choice("status", one, _status_label(one)) for one in values["status"]]
-        steps = [choice("step", one, _(StepStatus(one).value)) for one in WAITS]
-        times = [choice("since", one, SPAN_LABELS[one]) for one in SPANS]
-        flows = [choice("workflow", one, one or _("All")) for one in values["workflow"]]
-        more = [
-            choice("late", "1", _("due, and not begun for 30 s")),
-            choice("root", "1", _("without a parent")),
-        ]
-        return [
-            Facet(title=_("Status"), choices=states),
-            Facet(title=_("Now in a step that is"), choices=steps),
-            Facet(title=_("Triggered"), choices=times),
-            Facet(title=_("More"), choices=more),
-            Facet(title=_("Workflow"), choices=flows),
-        ]
+        """Return the facets, each counted under all other filters."""
+        base = self.root_queryset
+        if self.filters.q or self.filters.error:
+            # What a search finds is looked up once, under the filters that are no facets.
+            fixed = self.filters.without(*DIMENSIONS)
+            found = self.found
+            if fixed != self.filters:
+                found = narrowed(base, fixed, with_payloads=self.may_see_payloads)
+            counting: Counting = CountingOfFew(found.runs, timezone.now())
+        else:
+            counting = Counting(base, timezone.now())
+        return facets_of(self.filters, self._workflows(), counting, self._url)
 
     def _workflows(self) -> list[str]:
         known = {workflow.name for workflow in registry}
         # Where a project shows a part of the runs, names of others are none of the user's business.
-        found = set(workflow_names(self.root_queryset.db)) if self._sees_all else set()
+        sees_all = settings().VISIBLE_RUNS is None
+        found = set(workflow_names(self.root_queryset.db)) if sees_all else set()
         return sorted((known | found | {self.filters.workflow}) - {""})
-
-    @property
-    def _sees_all(self) -> bool:
-        return settings().VISIBLE_RUNS is None
-
-    def _counts(self, asked: set[tuple[str, str]]) -> dict[tuple[str, str], int]:
-        """Count what each choice would leave. What a search finds is looked up once, under the filters that are no facets."""
-        dimensions = ("status", "step", "workflow", "since", "late", "root")
-        base = self.root_queryset
-        if self.filters.q or self.filters.error:
-            fixed = self.filters.without(*dimensions)
-            base = narrowed(base, fixed, with_payloads=self.may_see_payloads).runs
-        now = timezone.now()
-        own = self.filters.without("q", "error")
-        return bounded_counts(
-            {
-                (name, value): replace(own, **{name: value}).apply(base, now)
-                for name, value in sorted(asked)
-            }
-        )
-
-    def _choice(
-        self, counts: Mapping[tuple[str, str], int], name: str, value: str, label: Any
-    ) -> Choice:
-        is_chosen = getattr(self.filters, name) == value
-        # A second click on what is chosen takes it back.
-        target = replace(self.filters, **{name: "" if is_chosen else value})
-        count = counts.get((name, value))
-        return Choice(
-            label=label,
-            url=self._url(target),
-            is_chosen=is_chosen,
-            count="" if count is None else count_in_words(count),
-            state=value if name in ("status", "step") else "",
-        )
 
 
 def _shown(name: str, value: str) -> Any:
     return SPAN_LABELS[value] if name == "ended" else value
-
-
-def _status_label(status: str) -> str:
-    if not status:
-        return _("All")
-    return _("dead letters") if status == DEAD else _(status)
 
 
 class RunListAdmin(ReadOnlyAdmin):

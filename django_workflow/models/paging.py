@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Self
@@ -34,7 +34,7 @@ class Place:
             created_at = datetime.fromisoformat(moment)
         except ValueError:
             return None
-        if not separator or created_at.tzinfo is None:
+        if not separator or created_at.tzinfo is None or "\x00" in run_id:
             return None
         return cls(created_at=created_at, run_id=run_id, is_before=is_before)
 
@@ -84,14 +84,16 @@ def _place(run: Run, *, is_before: bool = False) -> Place:
 
 
 def bounded_counts(
-    questions: Mapping[Any, QuerySet[Any]], most: int = MOST_COUNTED
+    questions: Mapping[Any, QuerySet[Any]],
+    most: int | Callable[[Any], int] = MOST_COUNTED,
 ) -> dict[Any, int]:
-    """Count the rows of several questions in one statement, each up to one more than ``most``."""
+    """Count the rows of several questions in one statement, each up to one more than ``most``, which may depend on its name."""
     parts, params, asked = [], [], []
     alias = ""
     for name, rows in questions.items():
         alias = rows.db
-        counted = rows.order_by().values("pk")[: most + 1]
+        limit = most if isinstance(most, int) else most(name)
+        counted = rows.order_by().values("pk")[: limit + 1]
         try:
             sql, given = counted.query.get_compiler(using=alias).as_sql()
         except EmptyResultSet:

@@ -58,7 +58,7 @@ class RunFilters:
     @classmethod
     def of(cls, query: Mapping[str, Any]) -> Self:
         """Read filters from the query of a URL; what cannot be meant is left out."""
-        given = {field.name: str(query.get(field.name) or "").strip() for field in fields(cls)}
+        given = {field.name: _text(query.get(field.name)) for field in fields(cls)}
         given["status"] = given["status"] or str(query.get("status__exact") or "")
         choices: dict[str, Any] = {
             "status": STATUSES,
@@ -137,6 +137,11 @@ def with_open_step(status: str) -> Q:
     """Return the condition of runs that go on and have a step in this state."""
     steps = Step.objects.filter(run=OuterRef("pk"), status=status)
     return Q(Exists(steps), status=RunStatus.RUNNING)
+
+
+def _text(value: Any) -> str:
+    # No database takes it, and nothing has it in its name.
+    return str(value or "").replace("\x00", "").strip()
 
 
 def _moment(text: str) -> datetime | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from typing import Any
-from urllib.parse import urlencode
 
 from django.contrib import admin
 from django.contrib.admin.utils import unquote
@@ -22,11 +21,10 @@ from django.utils.translation import gettext_lazy as _
 from django_workflow.admin.base import (
     badge,
     may_see_payloads,
-    object_link,
-    run_link,
 )
 from django_workflow.admin.dead_letter_pages import DeadLetterAdmin, ErrorFilter
-from django_workflow.admin.story import story_of, took
+from django_workflow.admin.run_page import page_context
+from django_workflow.admin.story import took
 from django_workflow.core.actors import Actor
 from django_workflow.core.workflow import registry
 from django_workflow.models import Run
@@ -155,27 +153,7 @@ class RunAdmin(DeadLetterAdmin):
         return TemplateResponse(request, "django_workflow/admin/partials/_story.html", context)
 
     def _story_context(self, request: HttpRequest, run: Run) -> dict[str, Any]:
-        site, steps = self.admin_site.name, request.GET.get("steps")
-        story = story_of(run, steps)
-        context = {
-            "story": story,
-            "children": [run_link(run_id, site) for run_id in story.children],
-            "restarts": [run_link(run_id, site) for run_id in story.restarts],
-            "verbs": self.verbs_of(request, run),
-            "may_see_payloads": may_see_payloads(request),
-            "title": _("Run of %(workflow)s") % {"workflow": run.workflow},
-            "subtitle": run.id,
-        }
-        if not run.is_finished:
-            query = f"?{urlencode({'steps': steps})}" if steps else ""
-            context["live_url"] = f"{self.run_url(run.pk, 'story')}{query}"
-        if run.about_type is not None and run.about_id is not None:
-            context["about"] = object_link(run.about_type, run.about_id, site)
-        if run.parent_id:
-            context["parent"] = run_link(run.parent_id, site)
-        if run.restarted_from_id:
-            context["restarted_from"] = run_link(run.restarted_from_id, site)
-        return context
+        return page_context(self, request, run)
 
     # An ended run may be deleted, with all that belongs to it; by the runtime, as everything.
 

@@ -16,10 +16,11 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from django_workflow.admin.base import ReadOnlyAdmin, may_see_payloads
+from django_workflow.admin.run_page import RunPages
+from django_workflow.admin.run_verbs import MORE_ON_PAGE, ON_PAGE, START
 from django_workflow.admin.verbs import (
     MOST_AT_ONCE,
     ON_LIST,
-    ON_PAGE,
     Outcome,
     Verb,
     perform,
@@ -28,12 +29,14 @@ from django_workflow.admin.verbs import (
 )
 from django_workflow.conf import settings
 from django_workflow.core.types import OPEN_STEP, StepKind
+from django_workflow.core.workflow import registry
 from django_workflow.models import Run, Waiter
+from django_workflow.views import resolved
 
 MOST_EVENTS_OFFERED = 50
 
 
-class ActingAdmin(ReadOnlyAdmin):
+class ActingAdmin(RunPages, ReadOnlyAdmin):
     """An admin of runs with verbs: each by POST, with its own permission, after a page that asks."""
 
     def get_urls(self) -> list[URLPattern]:
@@ -46,7 +49,7 @@ class ActingAdmin(ReadOnlyAdmin):
             )
             for verb in ON_PAGE
         ]
-        return [*own, *super().get_urls()]
+        return [*own, *self.run_page_urls(), *super().get_urls()]
 
     def run_url(self, run_id: str, verb: str = "change") -> str:
         """Return where a run's page is, or that of a verb."""
@@ -59,6 +62,7 @@ class ActingAdmin(ReadOnlyAdmin):
                 "verb": verb,
                 "url": self.run_url(run.pk, verb.name),
                 "refusal": verb.refusal(run),
+                "is_more": verb in MORE_ON_PAGE,
             }
             for verb in ON_PAGE
             if verb.is_allowed(request)
@@ -80,8 +84,15 @@ class ActingAdmin(ReadOnlyAdmin):
         run = self.get_object(request, run_id)
         if run is None:
             return self._get_obj_does_not_exist_redirect(request, self.opts, run_id)  # type: ignore[attr-defined, no-any-return]
+        if verb is START and not _may_trigger(request, run):
+            raise PermissionDenied
         url = self.run_url(run.pk)
-        form = verb.form(request.POST if request.method == "POST" else None, runs=[run])
+        form = verb.form(
+            request.POST if request.method == "POST" else None,
+            runs=[run],
+            asked=request.GET,
+            sees=may_see_payloads(request),
+        )
         if request.method == "POST":
             if refusal := verb.refusal(run) or self._repeated(request, verb, [run]):
                 self.message_user(request, self._not_done(verb, refusal), messages.ERROR)
@@ -268,6 +279,13 @@ class ActingAdmin(ReadOnlyAdmin):
             back=request.get_full_path(),
             extra={"action": f"{verb.name}_selected", "is_selection": True},
         )
+
+
+def _may_trigger(request: HttpRequest, run: Run) -> bool:
+    """Tell whether the workflow too lets this request trigger it."""
+    found = registry.find(run.workflow)
+    own = None if found is None else found.options.trigger_permission
+    return own is None or bool(resolved(own(request)))
 
 
 def _action_of(verb: Verb) -> Callable[..., HttpResponse | None]:

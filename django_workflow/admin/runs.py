@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from typing import Any
-from urllib.parse import urlencode
 
 from django.contrib import admin
 from django.contrib.admin.utils import unquote
@@ -13,14 +12,12 @@ from django.db.models import Model, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
-from django.utils.translation import gettext_lazy as _
 
-from django_workflow.admin.base import may_see_payloads, object_link, run_link
 from django_workflow.admin.dead_letter_pages import DeadLetterAdmin
 from django_workflow.admin.overview import OverviewAdmin
 from django_workflow.admin.run_bulk import BulkAdmin
 from django_workflow.admin.run_export import ExportAdmin
-from django_workflow.admin.story import story_of
+from django_workflow.admin.run_page import page_context
 from django_workflow.core.actors import Actor
 from django_workflow.models import Run
 from django_workflow.runtime.deletion import delete_runs
@@ -76,27 +73,7 @@ class RunAdmin(OverviewAdmin, BulkAdmin, ExportAdmin, DeadLetterAdmin):
         return TemplateResponse(request, "django_workflow/admin/partials/_story.html", context)
 
     def _story_context(self, request: HttpRequest, run: Run) -> dict[str, Any]:
-        site, steps = self.admin_site.name, request.GET.get("steps")
-        story = story_of(run, steps)
-        context = {
-            "story": story,
-            "children": [run_link(run_id, site) for run_id in story.children],
-            "restarts": [run_link(run_id, site) for run_id in story.restarts],
-            "verbs": self.verbs_of(request, run),
-            "may_see_payloads": may_see_payloads(request),
-            "title": _("Run of %(workflow)s") % {"workflow": run.workflow},
-            "subtitle": run.id,
-        }
-        if not run.is_finished:
-            query = f"?{urlencode({'steps': steps})}" if steps else ""
-            context["live_url"] = f"{self.run_url(run.pk, 'story')}{query}"
-        if run.about_type is not None and run.about_id is not None:
-            context["about"] = object_link(run.about_type, run.about_id, site)
-        if run.parent_id:
-            context["parent"] = run_link(run.parent_id, site)
-        if run.restarted_from_id:
-            context["restarted_from"] = run_link(run.restarted_from_id, site)
-        return context
+        return page_context(self, request, run)
 
     # An ended run may be deleted, with all that belongs to it; by the runtime, as everything.
 

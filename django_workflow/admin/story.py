@@ -11,7 +11,11 @@ from typing import Any
 from django.core.paginator import Page, Paginator
 from django.db.models import QuerySet
 from django.db.models.functions import Left, Length
+from django.utils import timezone
 
+from django_workflow.admin.timeline import Timeline, drawn, zoomed
+from django_workflow.admin.timeline_rows import rows_of
+from django_workflow.admin.tracebacks import Part, parts_of
 from django_workflow.core.at_rest import is_kept
 from django_workflow.core.durations import format_duration
 from django_workflow.core.plain import plain
@@ -27,6 +31,7 @@ LONGEST_SHOWN = 20_000
 # What is encrypted can only be opened whole: up to here that is done for a page that shows its beginning.
 LONGEST_OPENED = 200_000
 SHORT = 48
+SHORT_DETAIL = 400
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,6 +92,11 @@ class AttemptLine:
     late_result: Shown | None
     took: str
 
+    @property
+    def traceback(self) -> list[Part]:
+        """The traceback, the frames of libraries folded."""
+        return parts_of(self.failure.traceback) if self.failure is not None else []
+
 
 @dataclass(frozen=True, kw_only=True)
 class StepLine:
@@ -99,9 +109,23 @@ class StepLine:
     attempts: list[AttemptLine]
 
     @property
+    def traceback(self) -> list[Part]:
+        """The traceback of its error, the frames of libraries folded."""
+        return parts_of(self.failure.traceback) if self.failure is not None else []
+
+    @property
     def has_more(self) -> bool:
         """Whether there is something to open."""
         return bool(self.attempts or self.failure or (self.result and not self.result.is_short))
+
+
+@dataclass(frozen=True, kw_only=True)
+class ActionLine:
+    """What somebody did, with what was changed."""
+
+    action: Action
+    #: By name, for those who may see payloads.
+    details: list[tuple[str, str]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,15 +142,24 @@ class Story:
     #: Attempts of the code between steps.
     others: list[AttemptLine]
     restarts: list[str]
-    actions: list[Action] = field(default_factory=list)
+    actions: list[ActionLine] = field(default_factory=list)
     state: Shown | None
     #: The latest lines that the run told, the oldest of them first.
     lines: list[RunLog]
-    children: list[str]
+    children: list[Run]
     failures: list[tuple[str, Failure]] = field(default_factory=list)
+    timeline: Timeline | None = None
+
+    @property
+    def traceback(self) -> list[Part]:
+        """The traceback of the run's failure, the frames of libraries folded."""
+        failure = self.run.failure
+        return parts_of(failure.traceback) if failure is not None else []
 
 
-def story_of(run: Run, page_number: str | None) -> Story:
+def story_of(
+    run: Run, page_number: str | None, *, zoom: str | None = None, fold: bool = True
+) -> Story:
     """Return what the page of this run tells."""
     alias = run._state.db
     page = Paginator(_steps(run, alias), STEPS_PER_PAGE).get_page(page_number)
@@ -138,6 +171,7 @@ def story_of(run: Run, page_number: str | None) -> Story:
         run_id=run.id, generation=None, step_key__in=["", *(step.key for step in steps)]
     )
     attempts: dict[str, list[AttemptLine]] = {}
+    children = _children(run, alias)
     for attempt in kept.order_by("id"):
         attempts.setdefault(attempt.step_key, []).append(
             _attempt_line(attempt, names.get(attempt.step_key, ""), mask)
@@ -162,13 +196,65 @@ def story_of(run: Run, page_number: str | None) -> Story:
         restarts=list(
             run.restarts.using(alias).order_by("created_at").values_list("pk", flat=True)
         ),
-        actions=list(run.actions[:MOST_ACTIONS]),
-        children=list(
-            run.children.using(alias)
-            .order_by("created_at", "id")
-            .values_list("pk", flat=True)[:STEPS_PER_PAGE]
-        ),
+        actions=[_action_line(one, mask) for one in run.actions[:MOST_ACTIONS]],
+        children=children,
+        timeline=_timeline(run, steps, attempts, children, zoom=zoom, fold=fold),
     )
+
+
+def _children(run: Run, alias: str | None) -> list[Run]:
+    """Return what the run has invoked, with what a line about each tells."""
+    fields = ("id", "workflow", "status", "parent_step", "created_at", "started_at", "finished_at")
+    found = Run.objects.using(alias).filter(parent=run.pk).order_by("created_at", "id")
+    return list(found.only(*fields)[:STEPS_PER_PAGE])
+
+
+def _timeline(
+    run: Run,
+    steps: list[Step],
+    attempts: dict[str, list[AttemptLine]],
+    children: list[Run],
+    *,
+    zoom: str | None,
+    fold: bool,
+) -> Timeline | None:
+    """Draw the steps of this page, from where the first begins to where the last ends."""
+    if not steps:
+        return None
+    of_step: dict[str, list[Run]] = {}
+    for child in children:
+        of_step.setdefault(child.parent_step, []).append(child)
+    held = {
+        one.step_key: one.due_at for one in run.deliveries.all() if one.leased_by and one.due_at
+    }
+    rows = rows_of(
+        steps,
+        {key: [line.attempt for line in lines] for key, lines in attempts.items()},
+        of_step,
+        held,
+        {step.key: took(step.started_at or step.created_at, step.finished_at) for step in steps},
+    )
+    ends = [span.end for row in rows for span in row.spans if span.end is not None]
+    is_open = any(span.end is None for row in rows for span in row.spans)
+    now = timezone.now()
+    last = max([*ends, now]) if is_open else max(ends, default=now)
+    first = min(span.start for row in rows for span in row.spans)
+    return drawn(rows, start=first, end=last, fold=fold, zoom=zoomed(zoom))
+
+
+def _action_line(action: Action, mask: Mask) -> ActionLine:
+    details = action.details
+    name = str(details.pop("name", ""))
+    lines = []
+    for what, value in details.items():
+        if what in ("before", "after") and action.verb == "edit" and isinstance(value, str):
+            value = mask.step(name, plain(value))
+        if what == "failure" and isinstance(value, str):
+            value = (plain(value) or {}).get("message")  # type: ignore[union-attr]
+        if value not in (None, []):
+            text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+            lines.append((what.replace("_", " "), text[:SHORT_DETAIL]))
+    return ActionLine(action=action, details=lines)
 
 
 def _steps(run: Run, alias: str | None) -> QuerySet[Step]:
@@ -219,6 +305,27 @@ def _attempt_line(attempt: Attempt, step: str, mask: Mask) -> AttemptLine:
         failure=attempt.failure,
         late_result=shown_value(mask.step(step, plain(attempt.result_text))),
         took=took(attempt.started_at, attempt.finished_at),
+    )
+
+
+def attempts_of(run: Run, step: Step) -> list[AttemptLine]:
+    """Return the attempts of one step that did not become its result."""
+    kept = Attempt.objects.using(run._state.db).filter(
+        run_id=run.pk, generation=None, step_key=step.key
+    )
+    return [_attempt_line(one, step.name, run.mask) for one in kept.order_by("id")]
+
+
+def line_of(step: Step, attempts: list[AttemptLine], mask: Mask) -> StepLine:
+    """Return one step as a page shows it, with as much of its result as a page can."""
+    text = step.result_text
+    whole = None if text is None else shown_value(mask.step(step.name, plain(text)))
+    return StepLine(
+        step=step,
+        result=whole,
+        failure=step.failure,
+        took=took(step.started_at or step.created_at, step.finished_at),
+        attempts=attempts,
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,9 +37,20 @@ class ReasonForm(forms.Form):
         help_text=gettext_lazy("Kept with the run, beside your name."),
     )
 
-    def __init__(self, data: Any = None, *, runs: Sequence[Run] = ()) -> None:
+    def __init__(
+        self,
+        data: Any = None,
+        *,
+        runs: Sequence[Run] = (),
+        asked: Mapping[str, str] | None = None,
+        sees: bool = False,
+    ) -> None:
         super().__init__(data)
         self.runs = runs
+        #: What the link to the page has named, as a step.
+        self.asked = asked or {}
+        #: Whether the user may see payloads and results.
+        self.sees = sees
 
 
 class ResumeForm(ReasonForm):
@@ -51,8 +62,8 @@ class ResumeForm(ReasonForm):
         help_text=gettext_lazy("What it did (a refund, say) may contradict going on."),
     )
 
-    def __init__(self, data: Any = None, *, runs: Sequence[Run] = ()) -> None:
-        super().__init__(data, runs=runs)
+    def __init__(self, data: Any = None, *, runs: Sequence[Run] = (), **given: Any) -> None:
+        super().__init__(data, runs=runs, **given)
         if not any(run.handler_status for run in runs):
             del self.fields["force"]
         elif len(runs) == 1:
@@ -111,6 +122,8 @@ class Verb:
     form: type[ReasonForm] = ReasonForm
     #: Whether doing it twice does it twice.
     repeats: bool = False
+    #: Whether it makes a new run, to which its page leads.
+    makes: bool = False
 
     @property
     def permission(self) -> str:
@@ -140,7 +153,7 @@ def perform(verb: Verb, run: Run, user: Any, cleaned: dict[str, Any]) -> Outcome
         made = verb.do(run, Actor.of(user, door="admin"), {"why": "", **given})
     except WorkflowError as error:
         return Outcome(run_id=run.pk, is_done=False, text=str(error))
-    new = made.pk if verb.name == "restart" else ""
+    new = made.pk if verb.makes else ""
     return Outcome(run_id=run.pk, is_done=True, text=str(verb.done), made=new)
 
 
@@ -275,6 +288,7 @@ RESTART = Verb(
     refusal=_refuse_restart,
     do=lambda run, by, given: run.restart(actor=by, why=given["why"]),
     repeats=True,
+    makes=True,
 )
 NOTIFY = Verb(
     name="notify",
@@ -296,8 +310,8 @@ DELETE = Verb(
     do=_delete,
 )
 
-#: On the page of a run; its deletion is the admin's own.
-ON_PAGE = (RESUME, PAUSE, RESTART, NOTIFY, CANCEL)
+#: On the page of a run, before those of `run_verbs`; its deletion is the admin's own.
+FIRST_ON_PAGE = (RESUME, PAUSE, RESTART, NOTIFY, CANCEL)
 #: For the runs that are selected in the list.
 ON_LIST = (RESUME, PAUSE, RESTART, CANCEL)
 #: For a group of dead letters.

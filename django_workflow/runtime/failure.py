@@ -22,6 +22,7 @@ from django_workflow.core.retry import (
 from django_workflow.core.steps import StepOptions
 from django_workflow.core.types import Failure
 from django_workflow.core.workflow import Workflow
+from django_workflow.models import Run
 from django_workflow.store.rows import RunRow
 
 logger = logging.getLogger(__name__)
@@ -40,7 +41,7 @@ def stored_options(text: str) -> dict[str, Any]:
 
 
 def run_options(
-    run: RunRow, workflow: Workflow[Any, Any], flow_control: FlowControl | None
+    run: RunRow | Run, workflow: Workflow[Any, Any], flow_control: FlowControl | None
 ) -> StepOptions:
     """Return the options that hold for the run's steps: the trigger's over the workflow's."""
     stored = stored_options(run.options_text)

@@ -27,6 +27,8 @@ from django_workflow.store import forks, triggers
 from django_workflow.store import runs as store
 from django_workflow.store.triggers import NewRun
 
+#: Steps of the failure handler and of the undo: nothing is forked or edited there.
+BESIDE = forks.BESIDE
 #: Of other kinds, what is stored is made by the engine, and read by it.
 EDITABLE = (StepKind.RUN, StepKind.ATOMIC, StepKind.INVOKE, StepKind.MAP)
 
@@ -168,7 +170,7 @@ class ForkVerbs(TriggerVerbs):
         key = key_of(run_id, step, recorded=True)
         row = Step.objects.using(self.alias).get(run_id=run_id, key=key)
         text = self._result_text(row, value)
-        details: dict[str, Any] = {"step": key}
+        details: dict[str, Any] = {"step": key, "name": row.name}
 
         def do() -> bool:
             try:

@@ -455,7 +455,7 @@ def test_edit_of_a_result_does_all_after_it_again() -> None:
     assert bodies.calls == {"b": 1, "c": 1}
     edit = Action.objects.get(verb="edit")
     assert edit.details == {
-        "step": "a", "before": '"x"', "failure": None, "after": '"z"', "put_aside": ["b", "c"],
+        "step": "a", "name": "a", "before": '"x"', "failure": None, "after": '"z"', "put_aside": ["b", "c"],
     }  # fmt: skip
 
 

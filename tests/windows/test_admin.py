@@ -184,8 +184,8 @@ def test_the_page_tells_steps_results_and_times(admin: Client, teller: Workflow[
 
     html = page(admin, change("one"))
 
-    assert '<th scope="row">tell 0</th>' in html
-    assert '<th scope="row">tell 1</th>' in html
+    assert ">tell 0</a></th>" in html
+    assert ">tell 1</a></th>" in html
     assert "<code>&quot;hello&quot;</code>" in html
     assert "vip" in html
 
@@ -279,7 +279,7 @@ def test_the_page_takes_the_same_queries_for_any_number_of_steps(
     page(admin, change("short"))
 
     assert queries(admin, change("long")) == queries(admin, change("short"))
-    assert queries(admin, change("long")) <= 15
+    assert queries(admin, change("long")) <= 18
 
 
 def test_many_steps_are_shown_in_pages(admin: Client, teller: Workflow[Any, Any]) -> None:

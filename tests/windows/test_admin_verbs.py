@@ -608,7 +608,7 @@ def test_the_page_follows_a_run_until_it_has_ended(
 
     Run.objects.get(pk="one").cancel()
 
-    assert "hx-get" not in page(admin, url("one", "story"))
+    assert live not in page(admin, url("one", "story"))
     assert "htmx" not in page(admin, url("one"))
 
 

@@ -33,6 +33,7 @@
   document.documentElement.classList.add("dw-js");
 
   document.addEventListener("htmx:beforeSwap", (event) => {
+    if (event.detail.target !== story()) return;
     const xhr = event.detail.xhr;
     if (xhr.status >= 500) return;
     if (!xhr.responseText.includes('id="dw-story"')) {
@@ -51,7 +52,8 @@
     kept = { open: new Set(open), focus: focused ? nameOf(focused) : "" };
   });
 
-  document.addEventListener("htmx:afterSwap", () => {
+  document.addEventListener("htmx:afterSwap", (event) => {
+    if (event.detail.target.id !== "dw-story") return;
     for (const summary of story().querySelectorAll("details > summary")) {
       if (kept.open.has(nameOf(summary))) summary.parentElement.open = true;
     }

@@ -1,0 +1,90 @@
+"""Everything that has happened to a run, in the order of time: to be read, or kept as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from django_workflow.core.types import StepStatus
+from django_workflow.models import Attempt, Generation, Run, Step
+
+#: Columns that may be large: nothing here needs them.
+LARGE = ("arguments_text", "result_text", "failure_text")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Happened:
+    """One thing that has happened."""
+
+    at: datetime
+    what: str
+    step: str = ""
+    number: int | None = None
+    by: str = ""
+    why: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it for programs."""
+        return {
+            "at": self.at.isoformat(),
+            "what": self.what,
+            "step": self.step or None,
+            "sequence": self.number,
+            "by": self.by or None,
+            "why": self.why or None,
+        }
+
+
+def history_of(run: Run, *, sees: bool) -> list[Happened]:
+    """Return what has happened, the oldest first; what errors say only for those who see payloads."""
+    alias = run._state.db
+    found = [
+        *_of_run(run),
+        *_of_steps(Step.objects.using(alias).filter(run_id=run.pk).defer(*LARGE)),
+        *_of_attempts(Attempt.objects.using(alias).filter(run_id=run.pk), sees=sees),
+        *_of_actions(run.actions.defer("details_text")),
+    ]
+    if run.generation:
+        past = Generation.objects.using(alias).filter(run_id=run.pk).only("number", "finished_at")
+        found += [
+            Happened(at=one.finished_at, what="continued as new", number=one.number) for one in past
+        ]
+    # What happens at one moment stands in the order in which it must have: sorting keeps it.
+    return sorted(found, key=lambda one: one.at)
+
+
+def _of_run(run: Run) -> Iterator[Happened]:
+    yield Happened(at=run.created_at, what="run created", by=run.triggered_by)
+    if run.started_at is not None:
+        yield Happened(at=run.started_at, what="run started")
+    if run.finished_at is not None:
+        yield Happened(at=run.finished_at, what=f"run {run.status}")
+
+
+def _of_steps(steps: Any) -> Iterator[Happened]:
+    for step in steps.order_by("id"):
+        yield Happened(at=step.created_at, what=f"step met ({step.kind})", step=step.key)
+        if step.finished_at is not None:
+            what = f"step {step.status} ({step.kind})"
+            yield Happened(at=step.finished_at, what=what, step=step.key, number=step.sequence)
+        elif step.status == StepStatus.RETRYING and step.wake_at is not None:
+            yield Happened(at=step.wake_at, what="next attempt due", step=step.key)
+
+
+def _of_attempts(attempts: Any, *, sees: bool) -> Iterator[Happened]:
+    for one in attempts.defer("result_text").order_by("id"):
+        failure = one.failure if sees else None
+        yield Happened(
+            at=one.finished_at,
+            what=f"attempt {one.number} {one.outcome}",
+            step=one.step_key,
+            why="" if failure is None else f"{failure.error_class}: {failure.message}"[:400],
+        )
+
+
+def _of_actions(actions: Any) -> Iterator[Happened]:
+    for one in actions:
+        what = f"{one.verb} ({one.door})"
+        yield Happened(at=one.at, what=what, by=one.actor, why=one.why)

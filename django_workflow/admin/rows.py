@@ -193,7 +193,7 @@ class SteeredAdmin(ReadOnlyAdmin):
         changed = f" ({before} → {after})" if after and before != after else ""
         why = f": {cleaned['why']}" if cleaned.get("why") else ""
         self.log_change(request, row, f"{verb.done}{changed}{why}"[:LONGEST_LOGGED])
-        told = _("%(what)s: %(done)s.") % {"what": row, "done": verb.done}
+        told = _("“%(what)s”: %(done)s.") % {"what": row, "done": verb.done}
         self.message_user(request, told, messages.SUCCESS)
         if isinstance(made, str) and made:
             return reverse(f"{self.admin_site.name}:django_workflow_run_change", args=[quote(made)])

@@ -24,7 +24,6 @@ from django_workflow import (
 )
 from django_workflow.admin.dead_letters import SHOWN, Group, dead_letters
 from django_workflow.admin.definitions import definitions
-from django_workflow.core.types import Failure
 from django_workflow.core.workflow import registry
 from django_workflow.models import (
     Action,
@@ -157,7 +156,7 @@ def test_a_schedule_is_paused_and_resumed(
     assert entry.object_id == "night/ly"
     assert "→" in entry.change_message
     assert "the audit" in entry.change_message
-    assert "night/ly: " in html
+    assert "“night/ly”: " in html
 
 
 def test_a_schedule_is_run_now(admin: Client, nightly: Schedule) -> None:
@@ -339,9 +338,7 @@ def test_an_event_that_reaches_nobody_is_in_the_mailbox(admin: Client) -> None:
 
 @pytest.mark.parametrize("data", ["{", "{1: 2}"])
 def test_what_is_no_json_is_refused(data: str, admin: Client) -> None:
-    response = admin.post(
-        url("waiter_notify"), {"event_id": "e", "event_data": data, "seen": "e"}
-    )
+    response = admin.post(url("waiter_notify"), {"event_id": "e", "event_data": data, "seen": "e"})
 
     assert response.status_code == 422
     assert "This is no JSON" in response.content.decode()
@@ -430,9 +427,8 @@ def test_an_error_is_noted_and_ignored(admin: Client, actor: Workflow[Any, Any])
 
     told(admin, path, note="the bank is down", assignee="Ann", is_ignored="on")
     assert 'id="dw-ignored"' in page(admin, url("dead_letters"))
-    assert [action.verb for action in Action.objects.filter(actor="boss")] == ["ignore", "note"] or [
-        action.verb for action in Action.objects.filter(actor="boss").order_by("id")
-    ] == ["note", "ignore"]
+    done = Action.objects.filter(actor="boss").order_by("id")
+    assert [action.verb for action in done] == ["note", "ignore"]
     assert kept().subject == f"error {group.fingerprint}"
     assert DeadLetterNote.objects.get().changed_by == "boss"
 
@@ -445,13 +441,10 @@ def test_a_note_about_nothing_is_not_found(admin: Client) -> None:
 
 def test_crash_loops_are_in_quarantine(admin: Client, actor: Workflow[Any, Any]) -> None:
     run = made(actor, fails="x")
-    looped = Failure(error_class="django_workflow.CrashLoopError", message="died", step="charge")
-    Run.objects.filter(pk=run.pk).update(
-        status="blocked",
-        failure_text=run.failure_text.replace(run.failure.error_class, looped.error_class)
-        if run.failure_text and run.failure
-        else None,
-    )
+    assert run.failure_text is not None
+    assert run.failure is not None
+    looped = run.failure_text.replace(run.failure.error_class, "CrashLoopError")
+    Run.objects.filter(pk=run.pk).update(status="blocked", failure_text=looped)
 
     html = page(admin, url("dead_letters"))
 
@@ -461,7 +454,13 @@ def test_crash_loops_are_in_quarantine(admin: Client, actor: Workflow[Any, Any])
 
 def test_a_sparkline_counts_the_last_week() -> None:
     now = datetime(2026, 11, 21, 12, tzinfo=UTC)
-    ages = [timedelta(0), timedelta(hours=1), timedelta(days=6, hours=23), SHOWN, timedelta(days=30)]
+    ages = [
+        timedelta(0),
+        timedelta(hours=1),
+        timedelta(days=6, hours=23),
+        SHOWN,
+        timedelta(days=30),
+    ]
     seen = [now - age for age in ages]
     group = Group(fingerprint="x", failure=None, last_seen=now, first_seen=seen[-1], seen=seen)
 
@@ -510,7 +509,8 @@ def test_a_dry_retry_says_whether_the_code_fits(
 
 
 @pytest.mark.parametrize(
-    ("per_minute", "size", "rest"), [(1, 1, 60), (30, 1, 2), (60, 1, 1), (90, 2, 4 / 3), (600, 10, 1)]
+    ("per_minute", "size", "rest"),
+    [(1, 1, 60), (30, 1, 2), (60, 1, 1), (90, 2, 4 / 3), (600, 10, 1)],
 )
 def test_the_pace_of_a_rate(per_minute: int, size: int, rest: float) -> None:
     assert pace(per_minute) == (size, pytest.approx(rest))
@@ -549,7 +549,7 @@ def test_what_is_refused_holds_nobody_up(
     with WorkflowSandbox() as box:
         ids = failed_in(box, actor, 3)
         monkeypatch.setattr(f"{__name__}.broken", False)
-        Run.objects.get(pk="r1").cancel() if False else Run.objects.get(pk="r1").resume()
+        Run.objects.get(pk="r1").resume()
 
         run = start_redrive("resume", [*ids, "gone"], per_minute=6000, actor=None)
         box.advance("1m")

@@ -19,6 +19,18 @@ class Product(models.Model):
         return self.name
 
 
+class Order(models.Model):
+    """What somebody has ordered; its run is about this row, and is shown on its page in the admin."""
+
+    number = models.CharField(max_length=128, unique=True)
+    product = models.ForeignKey(Product, models.PROTECT, related_name="orders")
+    quantity = models.PositiveIntegerField()
+    email = models.EmailField()
+
+    def __str__(self) -> str:
+        return self.number
+
+
 class Reservation(models.Model):
     """Stock taken for an order. Commits together with the step that makes it."""
 

@@ -14,7 +14,7 @@ from typing import Any
 from django.db import transaction
 from django.db.models import F, Q, Sum
 
-from demo_project.shop.models import Payment, Product, Reservation, Session
+from demo_project.shop.models import Order, Payment, Product, Reservation, Session
 from demo_project.shop.workflows import (
     drip,
     dynamic,
@@ -92,13 +92,20 @@ def _deliver(quantity: int, *, sku: str, name: str, price: str) -> None:
 
 
 def _trigger(number: int, entry: Entry) -> str:
+    run_id = f"demo-{number}-{entry.workflow}-{entry.name}"
     run: Run = WORKFLOWS[entry.workflow].trigger(
         entry.payload,
-        workflow_run_id=f"demo-{number}-{entry.workflow}-{entry.name}",
+        workflow_run_id=run_id,
         label=f"demo-{number}",
         version=entry.version,
+        about=_ordered(run_id, **entry.payload) if entry.workflow == order.name else None,
     )
     return run.id
+
+
+def _ordered(number: str, *, sku: str, quantity: int, email: str, **_: Any) -> Order:
+    product = Product.objects.get(sku=sku)
+    return Order.objects.create(number=number, product=product, quantity=quantity, email=email)
 
 
 def left_over() -> list[str]:

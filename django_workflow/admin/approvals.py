@@ -267,7 +267,7 @@ class ApprovalAdmin(SteeredAdmin):
             else:
                 told = _("handed on to %(name)s") % {"name": to.get_username()}
                 self.log_change(request, row, f"{told}: {why}" if why else told)
-                self.message_user(request, f"{row.title}: {told}.", messages.SUCCESS)
+                self.message_user(request, f"“{row.title}”: {told}.", messages.SUCCESS)
                 return HttpResponseRedirect(self.url_of("changelist"))
         url = self.url_of("change", row.pk)
         context = self.page_context(

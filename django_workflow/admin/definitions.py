@@ -11,7 +11,7 @@ from django.core.exceptions import PermissionDenied
 from django.db.models import Count
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed
 from django.template.response import TemplateResponse
-from django.urls import URLPattern, path, reverse
+from django.urls import NoReverseMatch, URLPattern, path, reverse
 from django.utils.http import urlencode
 from django.utils.translation import gettext as _
 
@@ -117,6 +117,14 @@ class DefinitionsAdmin(ActingAdmin):
             f"{self.admin_site.name}:django_workflow_{name}", args=[quote(one) for one in args]
         )
 
+    def _schedule_url(self, schedule: Schedule) -> str:
+        try:
+            found = f"{self.admin_site.name}:django_workflow_schedule_change"
+            return reverse(found, args=[quote(schedule.pk)])
+        except NoReverseMatch:
+            # A site of a project's own, without schedules.
+            return ""
+
     def definitions_view(self, request: HttpRequest) -> HttpResponse:
         """Show the workflows."""
         if not self.has_view_permission(request):
@@ -152,7 +160,7 @@ class DefinitionsAdmin(ActingAdmin):
             found=found,
             versions=list(found.versions.values()),
             may_check=request.user.has_perm("django_workflow.resume_run"),
-            schedules=list(schedules.order_by("id")[:20]),
+            schedules=[(one, self._schedule_url(one)) for one in schedules.order_by("id")[:20]],
             back=self.page_url("definitions"),
         )
         if request.method == "POST":

@@ -14,6 +14,7 @@ from django.forms import Media
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
+from django.utils.text import capfirst
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
@@ -125,6 +126,11 @@ class SteeredAdmin(ReadOnlyAdmin):
         """Return what every page of ours needs."""
         return page_context(self, request, **more)
 
+    def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
+        """Show the list, under its own name."""
+        title = capfirst(str(self.opts.verbose_name_plural))
+        return super().changelist_view(request, {"title": title, **(extra_context or {})})
+
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None
     ) -> HttpResponse:
@@ -193,7 +199,7 @@ class SteeredAdmin(ReadOnlyAdmin):
         changed = f" ({before} → {after})" if after and before != after else ""
         why = f": {cleaned['why']}" if cleaned.get("why") else ""
         self.log_change(request, row, f"{verb.done}{changed}{why}"[:LONGEST_LOGGED])
-        told = _("%(what)s: %(done)s.") % {"what": row, "done": verb.done}
+        told = _("“%(what)s”: %(done)s.") % {"what": row, "done": verb.done}
         self.message_user(request, told, messages.SUCCESS)
         if isinstance(made, str) and made:
             return reverse(f"{self.admin_site.name}:django_workflow_run_change", args=[quote(made)])

@@ -112,6 +112,7 @@ def raw_of(form: forms.BaseForm) -> dict[str, Any]:
 class WaiterAdmin(SteeredAdmin):
     """Steps that wait for events; those of approvals and webhooks have lists of their own."""
 
+    panel = "django_workflow/admin/partials/_waiter.html"
     list_display = ("event", "run_link", "step", "since", "until")
     list_display_links = None
     search_fields = ("event_id__startswith", "run_id__startswith")
@@ -153,10 +154,9 @@ class WaiterAdmin(SteeredAdmin):
 
     @admin.display(description=gettext_lazy("event"), ordering="event_id")
     def event(self, row: Waiter) -> SafeString | str:
-        """Return the event, as a link to where it is sent."""
-        more = f" ({row.needed})" if row.needed > 1 else ""
-        url = f"{self.url_of('notify')}?{urlencode({'event_id': row.event_id})}"
-        return format_html('<a href="{}">{}</a>{}', url, row.event_id, more)
+        """Return the event, as a link to what is known of the wait."""
+        url = self.url_of("change", row.pk)
+        return format_html('<a href="{}">{}</a>', url, row.event_id)
 
     @admin.display(description=gettext_lazy("step"))
     def step(self, row: Any) -> str:
@@ -172,6 +172,17 @@ class WaiterAdmin(SteeredAdmin):
     def until(self, row: Any) -> str:
         """Return until when it waits."""
         return _time(row.wake_at) if row.wake_at else "-"
+
+    def panel_of(self, request: HttpRequest, row: Waiter) -> dict[str, Any]:
+        """Return what the page of one shows."""
+        may_notify = request.user.has_perm(PERMISSION)
+        return {
+            "run": run_link(row.run_id, self.admin_site.name),
+            "title": row.event_id,
+            "notify_url": f"{self.url_of('notify')}?{urlencode({'event_id': row.event_id})}"
+            if may_notify
+            else "",
+        }
 
     # Sending
 

@@ -28,7 +28,7 @@ class WebhookAdmin(SteeredAdmin):
     """Which runs can be called, and who has called them."""
 
     panel = "django_workflow/admin/partials/_webhook.html"
-    list_display = ("__str__", "run_link", "step_key", "state", "calls", "last_call")
+    list_display = ("step_key", "run_link", "state", "calls", "last_call")
     search_fields = ("run_id__startswith", "step_key__contains")
     search_help_text = gettext_lazy("The beginning of a run's ID, or a part of a step's name")
     ordering = ("-id",)

@@ -24,7 +24,6 @@ from django_workflow import (
 )
 from django_workflow.admin.dead_letters import SHOWN, Group, dead_letters
 from django_workflow.admin.definitions import definitions
-from django_workflow.core.types import Failure
 from django_workflow.core.workflow import registry
 from django_workflow.models import (
     Action,
@@ -157,7 +156,7 @@ def test_a_schedule_is_paused_and_resumed(
     assert entry.object_id == "night/ly"
     assert "→" in entry.change_message
     assert "the audit" in entry.change_message
-    assert "night/ly: " in html
+    assert "“night/ly”: " in html
 
 
 def test_a_schedule_is_run_now(admin: Client, nightly: Schedule) -> None:
@@ -428,13 +427,8 @@ def test_an_error_is_noted_and_ignored(admin: Client, actor: Workflow[Any, Any])
 
     told(admin, path, note="the bank is down", assignee="Ann", is_ignored="on")
     assert 'id="dw-ignored"' in page(admin, url("dead_letters"))
-    assert [action.verb for action in Action.objects.filter(actor="boss")] == [
-        "ignore",
-        "note",
-    ] or [action.verb for action in Action.objects.filter(actor="boss").order_by("id")] == [
-        "note",
-        "ignore",
-    ]
+    done = Action.objects.filter(actor="boss").order_by("id")
+    assert [action.verb for action in done] == ["note", "ignore"]
     assert kept().subject == f"error {group.fingerprint}"
     assert DeadLetterNote.objects.get().changed_by == "boss"
 
@@ -447,13 +441,10 @@ def test_a_note_about_nothing_is_not_found(admin: Client) -> None:
 
 def test_crash_loops_are_in_quarantine(admin: Client, actor: Workflow[Any, Any]) -> None:
     run = made(actor, fails="x")
-    looped = Failure(error_class="django_workflow.CrashLoopError", message="died", step="charge")
-    Run.objects.filter(pk=run.pk).update(
-        status="blocked",
-        failure_text=run.failure_text.replace(run.failure.error_class, looped.error_class)
-        if run.failure_text and run.failure
-        else None,
-    )
+    assert run.failure_text is not None
+    assert run.failure is not None
+    looped = run.failure_text.replace(run.failure.error_class, "CrashLoopError")
+    Run.objects.filter(pk=run.pk).update(status="blocked", failure_text=looped)
 
     html = page(admin, url("dead_letters"))
 
@@ -558,7 +549,7 @@ def test_what_is_refused_holds_nobody_up(
     with WorkflowSandbox() as box:
         ids = failed_in(box, actor, 3)
         monkeypatch.setattr(f"{__name__}.broken", False)
-        Run.objects.get(pk="r1").cancel() if False else Run.objects.get(pk="r1").resume()
+        Run.objects.get(pk="r1").resume()
 
         run = start_redrive("resume", [*ids, "gone"], per_minute=6000, actor=None)
         box.advance("1m")

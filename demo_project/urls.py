@@ -1,4 +1,4 @@
-"""The demo's pages: runs on the home page, the admin, the door through which workflows run over http, and a slow partner."""
+"""The demo's pages: runs on the home page, the admin, the door through which workflows run over http, the REST API, and a slow partner."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ urlpatterns = [
     path("", home, name="home"),
     path("admin/", admin.site.urls),
     path("workflows/", include("django_workflow.urls")),
+    path("api/workflows/", include("django_workflow.rest.urls")),
     path("partner/<slug:sku>/", stock_at_the_partner, name="partner"),
     path("favicon.ico", RedirectView.as_view(url="/static/shop/favicon.svg")),
 ]

@@ -76,6 +76,7 @@ class Settings:
     SIGNING_KEYS: tuple[str, ...] = ()
     ISSUER: str = "django_workflow"
     VISIBLE_RUNS: str | None = None
+    MAY_FOLLOW: str | None = None
     MIDDLEWARE: tuple[str, ...] = ()
 
     @property
@@ -254,6 +255,7 @@ _READERS: Mapping[str, Callable[[str, Any], Any]] = {
     "SIGNING_KEYS": _keys,
     "ISSUER": _text,
     "VISIBLE_RUNS": _optional_text,
+    "MAY_FOLLOW": _optional_text,
     "MIDDLEWARE": _paths,
 }
 

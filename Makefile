@@ -70,6 +70,10 @@ format: $(DEV_READY) ## Mend what the tools can mend
 	$(PY) -m ruff check --fix
 	$(PY) -m ruff format
 
+.PHONY: rest-reference
+rest-reference: $(DEV_READY) ## Make docs/reference/rest.md again from the code of the REST API
+	$(PY) -m tests.rest.reference
+
 .PHONY: env
 env: $(DEV_READY) ## Make the environment for development, without running anything
 

@@ -84,6 +84,7 @@ else:
 WORKFLOW: dict[str, Any] = {
     # The partner that "slow-partner" calls is this very site.
     "CALL_ALLOW": ["127.0.0.0/8", "::1/128"],
+    "MAY_FOLLOW": "demo_project.shop.views.may_follow",
     "APPROVAL_MAILER": "demo_project.shop.mail.ask",
 }
 

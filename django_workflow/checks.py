@@ -34,6 +34,7 @@ SNAPSHOT_LEVELS = (None, "repeatable read", "serializable")
 def register_checks() -> None:
     """Register every check; ``apps.ready()`` does, once."""
     checks.register(check_settings, TAG)
+    checks.register(check_access, TAG)
     checks.register(check_project, TAG)
     checks.register(check_database, TAG)
     checks.register(check_http, TAG)
@@ -66,7 +67,7 @@ def _alias(settings: conf.Settings | None) -> str | None:
 
 
 def check_settings(**_: Any) -> list[CheckMessage]:
-    """E001, E002, E012, E013: the ``WORKFLOW`` setting itself."""
+    """E001, E002, E012: the ``WORKFLOW`` setting itself."""
     hint = "docs/reference/settings.md lists every setting with its default."
     found = [_error(1, message, hint) for _, message in conf.problems()]
     settings = _read()
@@ -85,13 +86,33 @@ def check_settings(**_: Any) -> list[CheckMessage]:
         except InvalidOptionError as error:
             hint = "Give the dotted path of a function, or None to write to nobody."
             found.append(_error(12, str(error), hint))
-    if settings is not None and settings.VISIBLE_RUNS is not None:
-        try:
-            load(settings.VISIBLE_RUNS, 'WORKFLOW["VISIBLE_RUNS"]')
-        except InvalidOptionError as error:
-            hint = "Give the dotted path of a function of request and queryset, or None: all runs."
-            found.append(_error(13, str(error), hint))
     return found
+
+
+def check_access(**_: Any) -> list[CheckMessage]:
+    """E013, E014: what the project says of who sees which runs."""
+    settings = _read()
+    found = []
+    if settings is not None and not _leads_somewhere(settings.VISIBLE_RUNS):
+        message = (
+            f'WORKFLOW["VISIBLE_RUNS"] "{settings.VISIBLE_RUNS}" cannot be imported or called.'
+        )
+        hint = "Give the dotted path of a function of request and queryset, or None: all runs."
+        found.append(_error(13, message, hint))
+    if settings is not None and not _leads_somewhere(settings.MAY_FOLLOW):
+        message = f'WORKFLOW["MAY_FOLLOW"] "{settings.MAY_FOLLOW}" cannot be imported or called.'
+        hint = "Give the dotted path of a function of request and run, or None: nobody."
+        found.append(_error(14, message, hint))
+    return found
+
+
+def _leads_somewhere(path: str | None) -> bool:
+    if path is not None:
+        try:
+            load(path, "")
+        except InvalidOptionError:
+            return False
+    return True
 
 
 def check_project(**_: Any) -> list[CheckMessage]:

@@ -81,6 +81,7 @@ class Settings:
     SPILL_ABOVE: int | None = None
     SPILL_STORAGE: str | None = None
     VISIBLE_RUNS: str | None = None
+    MAY_FOLLOW: str | None = None
     MIDDLEWARE: tuple[str, ...] = ()
     ALERTS: tuple[AlertRule, ...] = ()
     METRICS_TOKEN: str | None = None
@@ -276,6 +277,7 @@ _READERS: Mapping[str, Callable[[str, Any], Any]] = {
     "SPILL_ABOVE": _optional_count,
     "SPILL_STORAGE": _optional_text,
     "VISIBLE_RUNS": _optional_text,
+    "MAY_FOLLOW": _optional_text,
     "MIDDLEWARE": _paths,
     "ALERTS": _alerts,
     "METRICS_TOKEN": _token,

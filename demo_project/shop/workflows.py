@@ -115,14 +115,18 @@ def order(ctx: WorkflowContext[Order]) -> dict[str, Any]:
     """Charge, reserve, ship and bill side by side, and ask for a review."""
     bought, number = ctx.request_payload, ctx.workflow_run_id
 
+    ctx.set_progress(10, message="We take the payment.")
     paid = ctx.run("charge card", payments.charge, number, bought["sku"], bought["quantity"])
     left = ctx.atomic("reserve stock", stock.reserve, number, bought["sku"], bought["quantity"])
+    ctx.set_progress(40, message="We pack it.")
     label, invoice = ctx.parallel(
         lambda: ctx.run("print label", courier.print_label, number, bought["courier"]),
         lambda: bill(ctx, number, paid),
     )
+    ctx.set_progress(80, message="It is on its way.")
     ctx.sleep("let it travel", "1s")
     ctx.run("ask for a review", mail.send, bought["email"], "How do you like it?")
+    ctx.set_progress(100, message="It is there.")
     return {"paid": paid, "left": left, "label": label, "invoice": invoice}
 
 

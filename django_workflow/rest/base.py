@@ -84,6 +84,10 @@ class PlainJSON(JSONRenderer):
     ensure_ascii = True
 
 
+_configured: Any = api_settings.DEFAULT_RENDERER_CLASSES
+RENDERERS = [PlainJSON if one is JSONRenderer else one for one in _configured]
+
+
 class Throttle(ScopedRateThrottle):
     """The rate that ``DEFAULT_THROTTLE_RATES`` gives to a scope of ours; without one there is no limit."""
 
@@ -126,10 +130,7 @@ class ApiView(APIView):
     scopes: dict[str, str] = {}
     permission_classes = [MayDo]
     parser_classes = [JSONBody]
-    renderer_classes = [
-        PlainJSON if one is JSONRenderer else one  # type: ignore[comparison-overlap, misc]
-        for one in api_settings.DEFAULT_RENDERER_CLASSES
-    ]
+    renderer_classes = RENDERERS
     if AutoSchema is not None:
         schema = AutoSchema()
 
@@ -140,6 +141,12 @@ class ApiView(APIView):
         for alias in connections:
             transaction.non_atomic_requests(using=alias)(view)
         return view
+
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        """Refuse a body in pieces: Django would take it for none, and a run would start without its payload."""
+        super().initial(request, *args, **kwargs)
+        if request.headers.get("Transfer-Encoding") and not request.headers.get("Content-Length"):
+            raise ProblemError("no-length", "Send Content-Length, not Transfer-Encoding: chunked.")
 
     def get_throttles(self) -> list[Any]:
         """Return the project's throttles, and ours by scope."""
@@ -231,7 +238,7 @@ class Nowhere(ApiView):
 
 
 USUAL_PROBLEMS = (400, 401, 403, 404, 406, 429, 500, 503)
-BODY_PROBLEMS = (409, 413, 415)
+BODY_PROBLEMS = (409, 411, 413, 415)
 
 
 def documented(

@@ -7,6 +7,11 @@ from typing import Any
 
 from rest_framework import serializers
 
+try:
+    from drf_spectacular.utils import extend_schema_serializer
+except ImportError:  # The extra "openapi" is not installed: there is nothing to document for.
+    extend_schema_serializer = None  # type: ignore[assignment]
+
 
 class Text(serializers.CharField):
     """A text; figures are none."""
@@ -60,6 +65,13 @@ class Texts(serializers.DictField):
 
 class Shape(serializers.Serializer[Any]):
     """What a request holds, or an answer; what a request holds besides is refused."""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Give it a name of its own in a document that it shares with the project's serializers."""
+        super().__init_subclass__(**kwargs)
+        if extend_schema_serializer is not None:
+            name = cls.__name__.removesuffix("Shape")
+            extend_schema_serializer(component_name=f"Workflow{name.removeprefix('Workflow')}")(cls)
 
     def to_internal_value(self, data: Any) -> Any:
         """Refuse what nobody reads: a misspelt option must not be taken for one that was left out."""

@@ -59,6 +59,7 @@ KINDS = {
     "wrong-state": Kind(HTTPStatus.CONFLICT, "The state it is in does not allow this."),
     "exists": Kind(HTTPStatus.CONFLICT, "The ID is taken."),
     "not-here": Kind(HTTPStatus.CONFLICT, "The code for this is not in this process."),
+    "no-length": Kind(HTTPStatus.LENGTH_REQUIRED, "The length of the body is not given."),
     "too-large": Kind(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "The body is too long."),
     "wrong-media-type": Kind(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "Send JSON."),
     "too-often": Kind(HTTPStatus.TOO_MANY_REQUESTS, "Too many requests."),

@@ -66,7 +66,7 @@ class Workflows(ApiView):
 
     permissions = {"GET": "view_run"}
 
-    @documented("list_workflows", gives={200: shapes.WorkflowList}, tag="workflows")
+    @documented("list_workflows", gives={200: shapes.DefinitionList}, tag="workflows")
     def get(self, request: Request) -> Response:
         """List them by name."""
         return respond({"results": [_workflow_shown(one) for one in registry]})
@@ -77,7 +77,7 @@ class OneWorkflow(ApiView):
 
     permissions = {"GET": "view_run"}
 
-    @documented("get_workflow", gives={200: shapes.WorkflowShape}, tag="workflows")
+    @documented("get_workflow", gives={200: shapes.DefinitionShape}, tag="workflows")
     def get(self, request: Request, name: str) -> Response:
         """Return it with its versions."""
         return respond(_workflow_shown(workflow_of(name)))

@@ -264,7 +264,7 @@ class OutcomesShape(Shape):
     dry_run = serializers.BooleanField(help_text="Whether it was only looked.")
 
 
-class WorkflowShape(Shape):
+class DefinitionShape(Shape):
     """A workflow that this process knows."""
 
     name = text()
@@ -275,10 +275,10 @@ class WorkflowShape(Shape):
     schedule = text(none=True)
 
 
-class WorkflowList(Shape):
+class DefinitionList(Shape):
     """All of them."""
 
-    results = WorkflowShape(many=True)
+    results = DefinitionShape(many=True)
 
 
 class EventShape(Shape):

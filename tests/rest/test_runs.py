@@ -107,6 +107,14 @@ class TestTrigger:
         is_problem(of_payload, 413, "too-large")
         is_problem(of_body, 413, "too-large")
 
+    def test_a_body_in_pieces_is_not_taken_for_none(self, api: Api) -> None:
+        response = api.client.post(
+            f"{ROOT}workflows/rest.plain/runs/",
+            headers={"Transfer-Encoding": "chunked", "Content-Length": ""},
+        )
+        is_problem(response, 411, "no-length")
+        assert not Run.objects.exists()
+
     def test_other_media_types_are_refused(self, api: Api) -> None:
         response = api.raw("workflows/rest.plain/runs/", b"a=1", "text/plain")
         is_problem(response, 415, "wrong-media-type")
@@ -452,6 +460,8 @@ def test_browsable(api: Api, box: WorkflowSandbox) -> None:
     for path in ("runs/", f"runs/{run.id}/", "bulk/cancel/", "runs/none/"):
         page = api.client.get(ROOT + path, headers={"Accept": "text/html"})
         assert page["Content-Type"].startswith("text/html"), path
+    tried = api.client.get(f"{ROOT}bulk/cancel/", headers={"Accept": "text/html"})
+    assert b'name="_content"' in tried.content
 
 
 def test_actions_outlive_nothing_that_failed(api: Api) -> None:

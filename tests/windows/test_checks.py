@@ -314,6 +314,14 @@ def test_every_setting_is_documented_with_its_default() -> None:
     assert dict(rows) == {name: as_documented(value) for name, value in defaults().items()}
 
 
+@pytest.mark.parametrize(("name", "check"), [("VISIBLE_RUNS", "E013"), ("MAY_FOLLOW", "E014")])
+def test_callables_of_access_must_be_there(name: str, check: str) -> None:
+    with override_settings(WORKFLOW={name: "no.such.callable"}):
+        assert "no.such.callable" in found()[check].msg
+    with override_settings(WORKFLOW={name: "tests.rest.visible.own"}):
+        assert check not in found()
+
+
 def test_mailer_of_approvals_must_be_there() -> None:
     with override_settings(WORKFLOW={"APPROVAL_MAILER": "no.such.mailer"}):
         assert "no.such.mailer" in found()["E012"].msg

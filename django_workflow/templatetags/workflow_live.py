@@ -1,0 +1,23 @@
+"""``{% load workflow_live %}{% workflow_live run %}``: how far a run is, on a page of the project's own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django import template
+from django.utils.safestring import SafeString, mark_safe
+
+from django_workflow.live import find, may_follow, shown
+from django_workflow.models import Run
+
+register = template.Library()
+
+
+@register.simple_tag(takes_context=True)
+def workflow_live(context: Any, run: Any) -> SafeString | str:
+    """Show a run, or the one of this ID, and follow it with htmx until it has ended; nothing where that is not allowed."""
+    found = run if isinstance(run, Run) else find(str(run))
+    request = context.get("request")
+    if found is None or request is None or not may_follow(request, found):
+        return ""
+    return mark_safe(shown(request, found))  # noqa: S308  a template has made it

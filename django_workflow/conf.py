@@ -8,7 +8,8 @@ because the view is dropped on ``setting_changed``. Everything wrong with the di
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import MISSING, dataclass, fields
 from datetime import timedelta
 from difflib import get_close_matches
@@ -313,6 +314,17 @@ def override(**values: Any) -> None:
     _overrides.clear()
     _overrides.update(values)
     settings.cache_clear()
+
+
+@contextmanager
+def overridden(**values: Any) -> Iterator[None]:
+    """Put these over the settings of this process, and over earlier overrides, for a while."""
+    before = dict(_overrides)
+    override(**{**before, **values})
+    try:
+        yield
+    finally:
+        override(**before)
 
 
 @cache

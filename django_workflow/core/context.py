@@ -25,6 +25,8 @@ PayloadT = TypeVar("PayloadT")
 A = TypeVar("A")
 B = TypeVar("B")
 C = TypeVar("C")
+D = TypeVar("D")
+Item = TypeVar("Item")
 
 AsyncBranch: TypeAlias = Callable[[], Awaitable[T]] | Awaitable[T]
 

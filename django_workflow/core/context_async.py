@@ -10,7 +10,7 @@ from uuid import UUID
 from django_workflow.core.approvals import ApprovalRequest, ApprovalResult
 from django_workflow.core.arguments import invoke_fields, notify_fields
 from django_workflow.core.calls import CallRequest, CallResult
-from django_workflow.core.context import A, AsyncBranch, B, BaseContext, C, PayloadT
+from django_workflow.core.context import A, AsyncBranch, B, BaseContext, C, D, Item, PayloadT
 from django_workflow.core.durations import parse_duration, parse_moment
 from django_workflow.core.events import EventResult, SentEvent, Wanted
 from django_workflow.core.faults import mapped
@@ -186,6 +186,10 @@ class AsyncWorkflowContext(BaseContext[PayloadT]):
         self, a: AsyncBranch[A], b: AsyncBranch[B], c: AsyncBranch[C], /
     ) -> tuple[A, B, C]: ...
     @overload
+    async def parallel(
+        self, a: AsyncBranch[A], b: AsyncBranch[B], c: AsyncBranch[C], d: AsyncBranch[D], /
+    ) -> tuple[A, B, C, D]: ...
+    @overload
     async def parallel(self, *branches: AsyncBranch[T]) -> tuple[T, ...]: ...
     @overload
     async def parallel(
@@ -201,6 +205,26 @@ class AsyncWorkflowContext(BaseContext[PayloadT]):
         """See `WorkflowContext.race()`; branches are coroutines, or functions that return one."""
         return await self._pass.race(branches, losers)  # type: ignore[no-any-return]
 
+    @overload
+    async def map(
+        self,
+        name: str,
+        fn: Callable[[Item], Awaitable[T]],
+        items: Iterable[Item],
+        *,
+        max_parallel: int | None = None,
+        return_errors: bool = False,
+    ) -> list[T]: ...
+    @overload
+    async def map(
+        self,
+        name: str,
+        fn: Callable[[Item], T],
+        items: Iterable[Item],
+        *,
+        max_parallel: int | None = None,
+        return_errors: bool = False,
+    ) -> list[T]: ...
     async def map(
         self,
         name: str,

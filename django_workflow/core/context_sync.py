@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from datetime import date, datetime
 from typing import Any, NoReturn, overload
 from uuid import UUID
@@ -10,7 +10,7 @@ from uuid import UUID
 from django_workflow.core.approvals import ApprovalRequest, ApprovalResult
 from django_workflow.core.arguments import invoke_fields, notify_fields
 from django_workflow.core.calls import CallRequest, CallResult
-from django_workflow.core.context import A, B, BaseContext, C, PayloadT
+from django_workflow.core.context import A, B, BaseContext, C, D, Item, PayloadT
 from django_workflow.core.durations import parse_duration, parse_moment
 from django_workflow.core.events import EventResult, SentEvent, Wanted
 from django_workflow.core.faults import mapped
@@ -53,7 +53,18 @@ class WorkflowContext(BaseContext[PayloadT]):
         """
         return WorkflowContext(self._pass, self._options.using(**options))
 
-    def run(self, name: str, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+    @overload
+    def run(
+        self,
+        name: str,
+        fn: Callable[P, Coroutine[Any, Any, T]],
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T: ...
+    @overload
+    def run(self, name: str, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T: ...
+    def run(self, name: str, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
         """Execute ``fn`` as a step: at least once; its result is recorded at most once.
 
         The value returned is the decoded record, already at the first pass; at replay ``fn`` is not called.
@@ -61,7 +72,7 @@ class WorkflowContext(BaseContext[PayloadT]):
         Raises:
             StepError: the step gave up after its retries.
         """
-        return self._pass.meet(RunStep, name, self._options, (fn, args, kwargs))  # type: ignore[no-any-return]
+        return self._pass.meet(RunStep, name, self._options, (fn, args, kwargs))
 
     def atomic(self, name: str, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Execute ``fn`` in a transaction that commits its ORM writes together with the record: exactly once.
@@ -303,6 +314,10 @@ class WorkflowContext(BaseContext[PayloadT]):
         self, a: Callable[[], A], b: Callable[[], B], c: Callable[[], C], /
     ) -> tuple[A, B, C]: ...
     @overload
+    def parallel(
+        self, a: Callable[[], A], b: Callable[[], B], c: Callable[[], C], d: Callable[[], D], /
+    ) -> tuple[A, B, C, D]: ...
+    @overload
     def parallel(self, *branches: Callable[[], T]) -> tuple[T, ...]: ...
     @overload
     def parallel(
@@ -335,15 +350,35 @@ class WorkflowContext(BaseContext[PayloadT]):
         """
         return self._pass.race(branches, losers)  # type: ignore[no-any-return]
 
+    @overload
     def map(
         self,
         name: str,
-        fn: Callable[[Any], T],
+        fn: Callable[[Item], Coroutine[Any, Any, T]],
+        items: Iterable[Item],
+        *,
+        max_parallel: int | None = None,
+        return_errors: bool = False,
+    ) -> list[T]: ...
+    @overload
+    def map(
+        self,
+        name: str,
+        fn: Callable[[Item], T],
+        items: Iterable[Item],
+        *,
+        max_parallel: int | None = None,
+        return_errors: bool = False,
+    ) -> list[T]: ...
+    def map(
+        self,
+        name: str,
+        fn: Callable[[Any], Any],
         items: Iterable[Any],
         *,
         max_parallel: int | None = None,
         return_errors: bool = False,
-    ) -> list[T]:
+    ) -> list[Any]:
         """Call ``fn`` with each item, many of them at a time, and return the results in the order of the items.
 
         One step for any number of items: each is recorded for itself, retried for itself, and has its own

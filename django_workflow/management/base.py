@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import getpass
-from argparse import ArgumentParser
+import os
+import sys
+from argparse import ArgumentParser, ArgumentTypeError
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from typing import Any, TextIO
 
 from django.core.management.base import BaseCommand, CommandError
-from django.db import DatabaseError
+from django.db import DatabaseError, connections
 
-from django_workflow.conf import settings
+from django_workflow.conf import overridden, settings
 from django_workflow.core.actors import Actor
 from django_workflow.core.anywhere import get_run
 from django_workflow.core.exceptions import RunStateError, WorkflowError
@@ -28,13 +32,36 @@ class WorkflowCommand(BaseCommand):
 
     # A run must be seen and stopped even where a check has something to say; `manage.py check` says it.
     requires_system_checks = ()
+    #: Whether it can be carried out on another database than the journal's.
+    takes_database = False
     as_json: bool
+
+    def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> Any:
+        """Make the parser, with ``--database`` where that makes sense."""
+        parser = super().create_parser(prog_name, subcommand, **kwargs)
+        if self.takes_database:
+            parser.add_argument(
+                "--database",
+                metavar="ALIAS",
+                help='The alias of the database; WORKFLOW["DATABASE"] unless given.',
+            )
+        return parser
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Carry the command out, and turn our errors into the command line's."""
         self.as_json = bool(options.get("json"))
+        _check_texts(options)
         try:
-            self.carry_out(**options)
+            with _on(options.pop("database", None)):
+                self.carry_out(**options)
+            stream_of(self.stdout).flush()
+        except BrokenPipeError:
+            # Who reads has seen enough, as head has. What is still buffered goes nowhere, without a word.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        except KeyboardInterrupt:
+            raise CommandError(
+                "Interrupted; what was done is done.", returncode=UNFINISHED
+            ) from None
         except RunStateError as error:
             raise CommandError(str(error), returncode=FAILED) from error
         except WorkflowError as error:
@@ -58,6 +85,51 @@ class WorkflowCommand(BaseCommand):
     def aside(self) -> Screen:
         """Where the command says what is no part of its output."""
         return Screen(stream_of(self.stderr))
+
+
+@contextmanager
+def _on(alias: str | None) -> Iterator[None]:
+    """Take another database for the journal's, while the command is carried out."""
+    if alias is not None and alias not in connections.settings:
+        known = ", ".join(sorted(connections.settings))
+        raise CommandError(f'There is no database "{alias}". Known: {known}.', returncode=USAGE)
+    with ExitStack() as stack:
+        if alias is not None and alias != settings().DATABASE:
+            stack.enter_context(overridden(DATABASE=alias))
+        yield
+
+
+def _check_texts(options: Mapping[str, Any]) -> None:
+    """Refuse bytes that are no text, which the shell hands over as they are and no database takes."""
+    for name, value in options.items():
+        for text in value if isinstance(value, list) else [value]:
+            if not isinstance(text, str):
+                continue
+            try:
+                text.encode()
+            except UnicodeEncodeError:
+                raise CommandError(
+                    f"{name} is no text: {text!r} is not in UTF-8.", returncode=USAGE
+                ) from None
+            if "\x00" in text:
+                raise CommandError(f"{name} holds a NUL character.", returncode=USAGE)
+
+
+def whole(least: int, most: int) -> Callable[[str], int]:
+    """Return what reads a whole number of an option, within limits."""
+
+    def read(text: str) -> int:
+        if (
+            not (text.isascii() and text.isdecimal())
+            or len(text) > 12
+            or not least <= int(text) <= most
+        ):
+            raise ArgumentTypeError(
+                f"must be a whole number from {least} to {most:,}, not {text[:40]!r}"
+            )
+        return int(text)
+
+    return read
 
 
 def operator() -> Actor:
@@ -85,6 +157,7 @@ def add_json(parser: ArgumentParser) -> None:
 class VerbCommand(WorkflowCommand):
     """A verb on runs given by their ids: each is tried, each is told."""
 
+    takes_database = True
     verb: str
     done: str
     how_many = "+"

@@ -139,6 +139,15 @@ class Health:
     swept_at: datetime | None
     swept_by: str
     is_silent: bool
+    #: When the answers were given, by the database's clock.
+    at: datetime
+    #: Who holds deliveries at this moment.
+    workers: list[str]
+
+    @property
+    def silence(self) -> timedelta | None:
+        """How long ago a worker or the beat last looked for due work; None: never."""
+        return None if self.swept_at is None else max(self.at - self.swept_at, timedelta(0))
 
     @property
     def is_healthy(self) -> bool:
@@ -154,6 +163,11 @@ def _stuck() -> list[str]:
         sleep(AGAIN_SECONDS)
         found = list(runs.filter(pk__in=found).stuck().values_list("pk", flat=True))
     return found
+
+
+def _workers(now: datetime) -> list[str]:
+    held = Delivery.objects.using(settings().DATABASE).exclude(leased_by="").filter(due_at__gt=now)
+    return sorted(set(held.values_list("leased_by", flat=True)[:10_000]))
 
 
 def health() -> Health:
@@ -172,6 +186,8 @@ def health() -> Health:
         lag=lag,
         swept_at=last.swept_at if last is not None else None,
         swept_by=last.swept_by if last is not None else "",
+        at=now,
+        workers=_workers(now),
         is_silent=unseen
         and (lag > SILENCE or Schedule.objects.using(alias).overdue(now - SILENCE).exists()),
     )

@@ -11,6 +11,9 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 
+# As the entry point does where the package is installed, and not twice there.
+PLUGIN = ["-p", "no:django_workflow", "-p", "django_workflow.pytest_plugin"]
+
 SETTINGS = """
 SECRET_KEY = "only-for-tests, and long enough for every check"
 USE_TZ = True
@@ -99,17 +102,7 @@ def test_fixture_in_a_project_of_its_own(tmp_path: Path) -> None:
     )
     kept = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
     path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
-    # As the entry point does where the package is installed; twice does no harm.
-    command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "-q",
-        "-p",
-        "django_workflow.pytest_plugin",
-        "-p",
-        "no:valkey",
-    ]
+    command = [sys.executable, "-m", "pytest", "-q", *PLUGIN, "-p", "no:valkey"]
 
     outcome = subprocess.run(
         [*command, "-p", "no:cacheprovider"],

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from argparse import ArgumentParser
 from dataclasses import asdict
+from datetime import timedelta
 from typing import Any
 
 from django.core.management.base import CommandError
 
-from django_workflow.management.base import FAILED, WorkflowCommand, add_json
+from django_workflow.core.durations import parse_duration
+from django_workflow.management.base import FAILED, USAGE, WorkflowCommand, add_json
 from django_workflow.management.output import moment, took
 from django_workflow.runtime.rehearsal import rehearse_all
 from django_workflow.runtime.sweeper import Health, health
@@ -17,6 +19,7 @@ from django_workflow.runtime.sweeper import Health, health
 class Command(WorkflowCommand):
     """Ask whether the engine is healthy."""
 
+    takes_database = True
     help = "Ask the database whether due work is being done and every run has a wake-up. Exit status 0: yes, 1: no."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -29,20 +32,43 @@ class Command(WorkflowCommand):
         parser.add_argument(
             "--workflow", action="append", help="With --against: of this workflow; may be repeated."
         )
+        parser.add_argument(
+            "--max-lag",
+            metavar="DURATION",
+            help="Unhealthy too if something has been due for longer than this, as 5m: there are too few workers.",
+        )
+        parser.add_argument(
+            "--max-silence",
+            metavar="DURATION",
+            help="Unhealthy too if neither a worker nor the beat has looked for due work for so long, as 1m, even where "
+            "nothing is due.",
+        )
         add_json(parser)
 
     def carry_out(self, **options: Any) -> None:
         """Print what the database says."""
-        if options.get("against"):
+        limits = {name: options[name] for name in ("max_lag", "max_silence") if options[name]}
+        if options["against"]:
+            if limits:
+                raise CommandError(
+                    "--against looks at code; --max-lag and --max-silence do not fit.",
+                    returncode=USAGE,
+                )
             self._hold_against(options["workflow"])
             return
+        if options["workflow"]:
+            raise CommandError("--workflow is for --against.", returncode=USAGE)
+        allowed = {name: parse_duration(value) for name, value in limits.items()}
         found = health()
+        complaints = _complaints(found) + _limits_passed(found, **allowed)
         if self.as_json:
-            self.screen.json(_as_json(found))
-        elif found.is_healthy:
+            self.screen.json(
+                _as_json(found) | {"healthy": not complaints, "complaints": complaints}
+            )
+        elif not complaints:
             self.screen.lines([_summary(found)])
-        if not found.is_healthy:
-            raise CommandError("\n".join(_complaints(found)), returncode=FAILED)
+        if complaints:
+            raise CommandError("\n".join(complaints), returncode=FAILED)
 
     def _hold_against(self, workflows: list[str] | None) -> None:
         findings = list(rehearse_all(workflows))
@@ -66,7 +92,25 @@ def _as_json(found: Health) -> dict[str, Any]:
         "swept_at": moment(found.swept_at),
         "swept_by": found.swept_by,
         "silent": found.is_silent,
+        "silence_seconds": None if found.silence is None else found.silence.total_seconds(),
+        "workers": found.workers,
     }
+
+
+def _limits_passed(
+    found: Health, *, max_lag: timedelta | None = None, max_silence: timedelta | None = None
+) -> list[str]:
+    lines = []
+    if max_lag is not None and found.lag > max_lag:
+        lines.append(
+            f"{found.due} deliveries are due, the oldest for {took(found.lag)}; --max-lag is {took(max_lag)}."
+        )
+    if max_silence is not None and (found.silence is None or found.silence > max_silence):
+        ago = "ever" if found.silence is None else f"for {took(found.silence)}"
+        lines.append(
+            f"Neither a worker nor the beat has looked for due work {ago}; --max-silence is {took(max_silence)}."
+        )
+    return lines
 
 
 def _summary(found: Health) -> str:

@@ -5,9 +5,13 @@ from __future__ import annotations
 from argparse import ArgumentParser
 from typing import Any
 
+from django_workflow.conf import settings
 from django_workflow.core.anywhere import notify
+from django_workflow.core.events import check_event_id
 from django_workflow.management.base import WorkflowCommand, add_json
 from django_workflow.management.commands.workflow_trigger import read_payload
+from django_workflow.management.waiters import print_waiters, waiters_of
+from django_workflow.models import Waiter
 
 
 class Command(WorkflowCommand):
@@ -25,10 +29,18 @@ class Command(WorkflowCommand):
         parser.add_argument(
             "--no-keep", action="store_true", help="Drop the event if nobody waits for it."
         )
+        parser.add_argument(
+            "--waiters", action="store_true", help="Send nothing: list who waits for it."
+        )
         add_json(parser)
 
     def carry_out(self, *, event_id: str, data: str | None, **options: Any) -> None:
         """Send the event and tell whom it reached."""
+        if options["waiters"]:
+            alias, only = settings().DATABASE, options["run_id"]
+            rows = Waiter.objects.using(alias).present_for(check_event_id(event_id), only)
+            print_waiters(self, waiters_of(rows.order_by("created_at", "id")))
+            return
         event = notify(
             event_id,
             read_payload(data),

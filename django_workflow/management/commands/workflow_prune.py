@@ -24,6 +24,7 @@ def _count(text: str) -> int:
 class Command(WorkflowCommand):
     """Prune runs."""
 
+    takes_database = True
     help = (
         "Delete runs that ended long ago, with all that belongs to them: the oldest first, in short transactions. "
         "Failed and blocked runs stay unless they are asked for; unfinished ones always do."

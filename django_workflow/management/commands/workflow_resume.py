@@ -5,15 +5,18 @@ from __future__ import annotations
 from argparse import ArgumentParser
 from typing import Any
 
-from django_workflow.management.base import VerbCommand, operator
+from django_workflow.core.types import DEAD_LETTER, RunStatus
+from django_workflow.management.base import operator
+from django_workflow.management.choosing import BulkCommand
 from django_workflow.models import Run
 
 
-class Command(VerbCommand):
+class Command(BulkCommand):
     """Resume runs."""
 
     help = "Go on with paused, failed or blocked runs under the same IDs; the step that failed is tried again."
     verb, done = "resume", "resumed"
+    meant = staticmethod(lambda found: found.filter(status__in=[RunStatus.PAUSED, *DEAD_LETTER]))
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Take ids, and --force."""

@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-from argparse import ArgumentParser, ArgumentTypeError
+from argparse import ArgumentParser
 from typing import Any
 
 from django_workflow.conf import settings
 from django_workflow.core.types import RunStatus
-from django_workflow.management.base import WorkflowCommand, add_json, print_runs
+from django_workflow.management.base import WorkflowCommand, add_json, print_runs, whole
 from django_workflow.models import Run
 
-
-def _limit(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise ArgumentTypeError(f"must be a whole number of 1 or more, not {text!r}")
-    return int(text)
+#: More runs than this are for queries.
+MOST = 100_000
 
 
 class Command(WorkflowCommand):
     """List runs."""
 
     help = "List runs, the newest first."
+    takes_database = True
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Take filters."""
@@ -33,7 +31,7 @@ class Command(WorkflowCommand):
             "--label", action="append", default=[], help="May be repeated: all of them."
         )
         parser.add_argument(
-            "--limit", type=_limit, default=20, help="At most so many; 20 unless given."
+            "--limit", type=whole(1, MOST), default=20, help="At most so many; 20 unless given."
         )
         add_json(parser)
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from django_workflow.conf import settings
 from django_workflow.core.anywhere import get_schedule
-from django_workflow.management.base import WorkflowCommand, add_json
+from django_workflow.management.base import WorkflowCommand, add_json, whole
 from django_workflow.management.output import clock, moment
 from django_workflow.models import Schedule
 
@@ -19,13 +19,17 @@ VERBS = ("pause", "resume", "run_now", "delete")
 class Command(WorkflowCommand):
     """List schedules, and steer them."""
 
+    takes_database = True
     help = "List schedules with their next fires. Pause, resume, run or delete some first."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Take filters, and ids for verbs."""
         parser.add_argument("--workflow", help="The workflow's name.")
         parser.add_argument(
-            "--fires", type=int, default=3, help="How many of its next fires; 3 unless given."
+            "--fires",
+            type=whole(1, 1000),
+            default=3,
+            help="How many of its next fires; 3 unless given.",
         )
         for verb, means in zip(
             VERBS,
@@ -57,9 +61,9 @@ class Command(WorkflowCommand):
         rows = Schedule.objects.using(settings().DATABASE).order_by("id")
         found = list(rows.filter(workflow=workflow) if workflow else rows)
         if self.as_json:
-            self.screen.json([schedule_as_json(one, max(fires, 1)) for one in found])
+            self.screen.json([schedule_as_json(one, fires) for one in found])
         else:
-            self.screen.table(COLUMNS, [_row(one, max(fires, 1)) for one in found])
+            self.screen.table(COLUMNS, [_row(one, fires) for one in found])
 
 
 def schedule_as_json(schedule: Schedule, fires: int) -> dict[str, Any]:

@@ -7,6 +7,7 @@ PY := $(VENV)/bin/python
 # Stamps: the environment is installed again only when pyproject.toml has changed.
 DEMO_READY := $(VENV)/.demo-ready
 DEV_READY := $(VENV)/.dev-ready
+DOCS_READY := $(VENV)/.docs-ready
 
 # As many processes as there are cores, at most four: a worker makes databases of its own before its first test.
 PARALLEL := -n auto --maxprocesses 4 --dist worksteal
@@ -61,6 +62,12 @@ lint: $(DEV_READY) ## Check style, formatting and who imports whom
 types: $(DEV_READY) ## Check the types
 	$(PY) -m mypy django_workflow demo_project
 
+.PHONY: docs
+docs: $(DOCS_READY) ## Build the site of the documentation into build/docs; any warning is an error
+	$(PY) docs/generate.py --check
+	$(PY) -m sphinx -q -E -W --keep-going -b html docs build/docs
+	@echo "The documentation is in build/docs/index.html"
+
 .PHONY: bench
 bench: $(DEV_READY) ## Measure against the machine's own limit (ARGS="--help")
 	$(PY) -m bench $(ARGS)
@@ -100,4 +107,10 @@ $(DEMO_READY): pyproject.toml | $(PY)
 $(DEV_READY): pyproject.toml | $(PY)
 	@echo "Installing everything for development into $(VENV) (once, about a minute)"
 	@$(PY) -m pip install -qq --disable-pip-version-check -e '.[dev]'
+	@touch $(DEMO_READY) $@
+
+# With the demo's packages, whose settings the pages that follow from the code are made under.
+$(DOCS_READY): pyproject.toml | $(PY)
+	@echo "Installing what builds the documentation into $(VENV) (once)"
+	@$(PY) -m pip install -qq --disable-pip-version-check -e '.[demo,docs]'
 	@touch $(DEMO_READY) $@

@@ -169,7 +169,7 @@ class BulkAdmin(RunListAdmin):
             "form": form,
             "back": self.list_url(filters),
         }
-        return self._page(request, "bulk.html", context)
+        return self._bulk_page(request, "bulk.html", context)
 
     def _start(
         self,
@@ -248,7 +248,7 @@ class BulkAdmin(RunListAdmin):
             if request.headers.get("HX-Request") == "true"
             else "bulk_run.html"
         )
-        return self._page(request, name, context)
+        return self._bulk_page(request, name, context)
 
     def _may_stop(self, request: HttpRequest, verb: Verb) -> bool:
         return verb.is_allowed(request) or CANCEL.is_allowed(request)
@@ -294,7 +294,7 @@ class BulkAdmin(RunListAdmin):
             made_url=self.run_url(made) if made else "",  # type: ignore[attr-defined]
         )
 
-    def _page(self, request: HttpRequest, name: str, context: dict[str, Any]) -> HttpResponse:
+    def _bulk_page(self, request: HttpRequest, name: str, context: dict[str, Any]) -> HttpResponse:
         request.current_app = self.admin_site.name
         shared = {
             **self.admin_site.each_context(request),

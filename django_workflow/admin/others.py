@@ -10,8 +10,8 @@ from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 
 from django_workflow.admin.base import ReadOnlyAdmin, may_see_payloads
-from django_workflow.core.plain import plain
 from django_workflow.models import Delivery, Event
+from django_workflow.models.shown import shown_event
 
 
 @admin.register(Delivery)
@@ -56,4 +56,4 @@ class EventAdmin(ReadOnlyAdmin):
     @admin.display(description=_("data"))
     def sent(self, obj: Event) -> str:
         """Return what was sent with the event."""
-        return json.dumps(plain(obj.data_text), indent=2, ensure_ascii=False)
+        return json.dumps(shown_event(obj), indent=2, ensure_ascii=False)

@@ -15,8 +15,10 @@ from django.db.models.functions import Left, Length
 from django_workflow.core.durations import format_duration
 from django_workflow.core.plain import plain
 from django_workflow.core.redaction import Mask
+from django_workflow.core.telling import Progress
 from django_workflow.core.types import Failure
 from django_workflow.models import Action, Attempt, Run, RunLog, Step
+from django_workflow.models.shown import shown_line, shown_progress, shown_state
 
 STEPS_PER_PAGE = 200
 MOST_ACTIONS = 200
@@ -100,6 +102,15 @@ class StepLine:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Line:
+    """A line that the run told, as a page shows it."""
+
+    line: RunLog
+    message: str
+    fields: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Story:
     """A run as its page shows it."""
 
@@ -114,9 +125,10 @@ class Story:
     others: list[AttemptLine]
     restarts: list[str]
     actions: list[Action] = field(default_factory=list)
+    progress: Progress | None
     state: Shown | None
     #: The latest lines that the run told, the oldest of them first.
-    lines: list[RunLog]
+    lines: list[Line]
     children: list[str]
     failures: list[tuple[str, Failure]] = field(default_factory=list)
 
@@ -146,14 +158,9 @@ def story_of(run: Run, page_number: str | None) -> Story:
         page=page,
         steps=[_step_line(step, attempts.get(step.key, []), whole) for step in steps],
         others=attempts.get("", []),
-        state=shown(run.state_text),
-        lines=list(
-            reversed(
-                RunLog.objects.using(alias)
-                .filter(run_id=run.id)
-                .order_by("-created_at", "-id")[:LINES_SHOWN]
-            )
-        ),
+        progress=shown_progress(run),
+        state=shown_value(shown_state(run)),
+        lines=_lines(run, mask, alias),
         restarts=list(
             run.restarts.using(alias).order_by("created_at").values_list("pk", flat=True)
         ),
@@ -164,6 +171,15 @@ def story_of(run: Run, page_number: str | None) -> Story:
             .values_list("pk", flat=True)[:STEPS_PER_PAGE]
         ),
     )
+
+
+def _lines(run: Run, mask: Mask, alias: str | None) -> list[Line]:
+    found = RunLog.objects.using(alias).filter(run_id=run.id)
+    told = []
+    for line in reversed(found.order_by("-created_at", "-id")[:LINES_SHOWN]):
+        message, fields = shown_line(line, mask)
+        told.append(Line(line=line, message=message, fields=json.dumps(fields) if fields else ""))
+    return told
 
 
 def _steps(run: Run, alias: str | None) -> QuerySet[Step]:

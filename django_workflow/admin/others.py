@@ -13,8 +13,8 @@ from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 
 from django_workflow.admin.base import ReadOnlyAdmin, may_see_payloads, run_link
-from django_workflow.admin.webhook_calls import call_shown
 from django_workflow.models import Action, Delivery, Event
+from django_workflow.models.shown import shown_event
 
 MOST_SAID = 200
 
@@ -104,8 +104,8 @@ class EventAdmin(ReadOnlyAdmin):
 
     @admin.display(description=_("data"))
     def sent(self, obj: Event) -> str:
-        """Return what was sent with the event; of a webhook's call not what opens it."""
-        return json.dumps(call_shown(obj), indent=2, ensure_ascii=False)
+        """Return what was sent with the event."""
+        return json.dumps(shown_event(obj), indent=2, ensure_ascii=False)
 
 
 @admin.register(Action)

@@ -20,8 +20,10 @@ from django_workflow.core.at_rest import is_kept
 from django_workflow.core.durations import format_duration
 from django_workflow.core.plain import plain
 from django_workflow.core.redaction import Mask
+from django_workflow.core.telling import Progress
 from django_workflow.core.types import Failure
 from django_workflow.models import Action, Attempt, Run, RunLog, Step
+from django_workflow.models.shown import shown_line, shown_progress, shown_state
 
 STEPS_PER_PAGE = 200
 MOST_ACTIONS = 200
@@ -129,6 +131,15 @@ class ActionLine:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Line:
+    """A line that the run told, as a page shows it."""
+
+    line: RunLog
+    message: str
+    fields: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Story:
     """A run as its page shows it."""
 
@@ -143,9 +154,10 @@ class Story:
     others: list[AttemptLine]
     restarts: list[str]
     actions: list[ActionLine] = field(default_factory=list)
+    progress: Progress | None
     state: Shown | None
     #: The latest lines that the run told, the oldest of them first.
-    lines: list[RunLog]
+    lines: list[Line]
     children: list[Run]
     failures: list[tuple[str, Failure]] = field(default_factory=list)
     timeline: Timeline | None = None
@@ -185,14 +197,9 @@ def story_of(
         page=page,
         steps=[_step_line(step, attempts.get(step.key, []), whole) for step in steps],
         others=attempts.get("", []),
-        state=shown(run.state_text),
-        lines=list(
-            reversed(
-                RunLog.objects.using(alias)
-                .filter(run_id=run.id)
-                .order_by("-created_at", "-id")[:LINES_SHOWN]
-            )
-        ),
+        progress=shown_progress(run),
+        state=shown_value(shown_state(run)),
+        lines=_lines(run, mask, alias),
         restarts=list(
             run.restarts.using(alias).order_by("created_at").values_list("pk", flat=True)
         ),
@@ -255,6 +262,15 @@ def _action_line(action: Action, mask: Mask) -> ActionLine:
             text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
             lines.append((what.replace("_", " "), text[:SHORT_DETAIL]))
     return ActionLine(action=action, details=lines)
+
+
+def _lines(run: Run, mask: Mask, alias: str | None) -> list[Line]:
+    found = RunLog.objects.using(alias).filter(run_id=run.id)
+    told = []
+    for line in reversed(found.order_by("-created_at", "-id")[:LINES_SHOWN]):
+        message, fields = shown_line(line, mask)
+        told.append(Line(line=line, message=message, fields=json.dumps(fields) if fields else ""))
+    return told
 
 
 def _steps(run: Run, alias: str | None) -> QuerySet[Step]:

@@ -16,9 +16,8 @@ from django_workflow.admin.base import badge, may_see_payloads, run_link
 from django_workflow.admin.rows import SteeredAdmin
 from django_workflow.admin.story import shown_value
 from django_workflow.conf import settings
-from django_workflow.core.plain import plain
-from django_workflow.core.webhooks import masked
 from django_workflow.models import Event, Webhook
+from django_workflow.models.shown import shown_event
 
 CALLS_SHOWN = 50
 
@@ -57,23 +56,11 @@ class WebhookAdmin(SteeredAdmin):
             "run": run_link(row.run_id, self.admin_site.name),
             "verified": row.verifier is not None,
             "calls": [
-                (event, shown_value(call_shown(event)) if sees else None)
+                (event, shown_value(shown_event(event)) if sees else None)
                 for event in events.order_by("-created_at", "-id")[:CALLS_SHOWN]
             ],
             "title": str(_("Webhook of run %(run)s")) % {"run": row.run_id},
         }
-
-
-def call_shown(event: Event) -> Any:
-    """Return a call as people may see it: neither the URL that opens the webhook, nor headers that open something."""
-    told = plain(event.data_text)
-    if not isinstance(told, dict) or "is_base64" not in told:
-        return told
-    headers = told.get("headers")
-    shown: dict[str, Any] = {name: value for name, value in told.items() if name != "url"}
-    if isinstance(headers, dict):
-        shown["headers"] = masked({str(name): str(value) for name, value in headers.items()})
-    return shown
 
 
 def _time(moment: datetime) -> str:

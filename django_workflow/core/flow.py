@@ -37,7 +37,9 @@ def checked_key(key: Any, what: str) -> str:
     ):
         shown = repr(key)
         found = (
-            shown if len(shown) <= KEY_LENGTH + 2 else f"{shown[:60]}… ({len(shown):,} characters)"
+            shown
+            if len(shown) <= KEY_LENGTH + 2
+            else f"{shown[:60]}… ({len(key if isinstance(key, str) else shown):,} characters)"
         )
         raise InvalidOptionError(
             f"The key of {what} is a printable text of 1 to {KEY_LENGTH} characters, not {found}."

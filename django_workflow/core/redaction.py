@@ -17,7 +17,14 @@ from django_workflow.core.exceptions import InvalidOptionError
 
 Path = tuple[str, ...]
 
-AREAS = ("payload", "headers", "result", "steps")
+AREAS = ("payload", "headers", "result", "steps", "state", "progress", "logs", "events")
+#: What a run tells and is told. A payload may have fields of these names, so a path hides both.
+TOLD = ("state", "progress", "logs", "events")
+#: What is stored of a map: its results are hidden as if the list stood there by itself.
+MAP_KEYS = frozenset({"results", "failures"})
+#: What is stored of a wait for events, a webhook's call or a decision, and of ``ctx.notify``.
+WAIT_KEYS = frozenset({"timed_out", "events"})
+NOTIFY_KEYS = frozenset({"event_id", "event_data", "reached"})
 ANY, ANY_DEPTH = "*", "**"
 MOST_PATHS = 100
 LONGEST_PATH = 400
@@ -86,6 +93,8 @@ class Mask:
         for path in paths:
             area, rest = _parse(path)
             self._paths[area].append(rest)
+            if area in TOLD:
+                self._paths["payload"].append((area, *rest))
 
     def payload(self, value: Any) -> Any:
         """Return the payload as it is shown."""
@@ -108,11 +117,45 @@ class Mask:
 
     def hides_of(self, step: str) -> bool:
         """Tell whether something of this step's result is hidden."""
-        return bool(self._of_step(step))
+        return bool(self._of_step(step) or self._paths["events"])
 
     def step(self, step: str, value: Any) -> Any:
         """Return the result of a step as it is shown."""
-        return self._masked(value, self._of_step(step))
+        paths = self._of_step(step)
+        if not isinstance(value, dict) or any(not path or path == (ANY_DEPTH,) for path in paths):
+            return self._masked(value, paths)
+        if value and value.keys() <= MAP_KEYS:
+            return {**value, "results": self._masked(value.get("results"), paths)}
+        if value.keys() == WAIT_KEYS and isinstance(value["events"], list):
+            return {**value, "events": [self._arrived(one, paths) for one in value["events"]]}
+        if value.keys() == NOTIFY_KEYS:
+            value = {**value, "event_data": self.event(value["event_data"])}
+        return self._masked(value, paths)
+
+    def _arrived(self, event: Any, paths: list[Path]) -> Any:
+        """Return an event that a step has waited for, hidden by how its verb calls what came with it."""
+        if not isinstance(event, dict) or "event_data" not in event:
+            return self._masked(event, paths)
+        below = [*paths, *_below(paths, "event_data"), *_below(paths, "request")]
+        return {**event, "event_data": self._masked(self.event(event["event_data"]), below)}
+
+    def state(self, value: Any) -> Any:
+        """Return what the run has set as its state, as it is shown."""
+        return self._masked(value, self._paths["state"])
+
+    def event(self, value: Any) -> Any:
+        """Return the data of an event that was sent to the run, as they are shown."""
+        return self._masked(value, self._paths["events"])
+
+    def progress(self, message: str) -> str:
+        """Return the message of the run's progress as it is shown."""
+        return self.mark(message) if self._paths["progress"] else message
+
+    def log(self, message: str, fields: Any) -> tuple[str, Any]:
+        """Return message and fields of a log line as they are shown."""
+        paths = self._paths["logs"]
+        hides = any(path in ((), ("message",), (ANY,), (ANY_DEPTH,)) for path in paths)
+        return self.mark(message) if hides else message, self._masked(fields, paths)
 
     def _of_step(self, step: str) -> list[Path]:
         return [path[1:] for path in self._paths["steps"] if path[0] in (ANY, ANY_DEPTH, step)]

@@ -18,6 +18,7 @@ from django_workflow.core.plain import plain
 from django_workflow.core.redaction import Mask
 from django_workflow.core.types import Failure
 from django_workflow.models import Action, Attempt, Run, RunLog, Step
+from django_workflow.models.shown import shown_line, shown_progress, shown_state
 
 COLOURS = {
     "pending": "dim",
@@ -62,12 +63,13 @@ def run_as_json(run: Run, *, with_steps: bool) -> dict[str, Any]:
     }
     if run.schedule_id:
         found |= {"schedule_id": run.schedule_id, "scheduled_for": moment(run.scheduled_for)}
-    found["progress"] = None if run.progress is None else run.progress.to_json()
-    found["state"] = plain(run.state_text)
+    progress = shown_progress(run)
+    found["progress"] = None if progress is None else progress.to_json()
+    found["state"] = shown_state(run)
     found["generation"] = run.generation
     if with_steps:
-        found["logs"] = [_line_as_json(line) for line in logs_of(run)]
         mask = run.mask
+        found["logs"] = [_line_as_json(line, mask) for line in logs_of(run)]
         found["steps"] = [_step_as_json(step, attempts, mask) for step, attempts in steps_of(run)]
         found["actions"] = [_action_as_json(action) for action in run.actions]
     return found
@@ -114,15 +116,16 @@ def logs_of(run: Run) -> list[RunLog]:
     return list(RunLog.objects.using(run._state.db).filter(run_id=run.id))
 
 
-def _line_as_json(line: RunLog) -> dict[str, Any]:
+def _line_as_json(line: RunLog, mask: Mask) -> dict[str, Any]:
+    message, fields = shown_line(line, mask)
     return {
         "generation": line.generation,
         "step": line.step,
         "after": line.after or None,
         "attempt": line.attempt,
         "level": line.level,
-        "message": line.message,
-        "fields": plain(line.fields_text or "{}"),
+        "message": message,
+        "fields": fields,
         "created_at": moment(line.created_at),
     }
 
@@ -250,8 +253,8 @@ def _origin_lines(run: Run) -> list[str]:
         ("invoked by", run.parent_id and f"{run.parent_id}, step {run.parent_step}"),
         *(("invoked", f"{c.id} of {c.workflow}: {c.status}") for c in children_of(run)),
         ("generation", run.generation and f"{run.generation}, since {clock(run.continued_at)} UTC"),
-        ("progress", run.progress),
-        ("state", run.state_text and _one_line(plain(run.state_text))),
+        ("progress", shown_progress(run)),
+        ("state", run.state_text and _one_line(shown_state(run))),
         ("schedule", run.schedule_id and f"{run.schedule_id}, for {clock(run.scheduled_for)} UTC"),
         ("about", run.about_type and f"{run.about_type} {run.about_id}"),
         ("triggered by", run.triggered_by),
@@ -286,10 +289,11 @@ def action_line(action: Action) -> str:
     return f"{clock(action.at)} UTC {action.verb}{by} ({action.door}), {change}{why}"
 
 
-def _log_line(line: RunLog) -> str:
+def _log_line(line: RunLog, mask: Mask) -> str:
+    message, found = shown_line(line, mask)
     place = f" [{line.step}]" if line.step else ""
-    fields = f" {_one_line(plain(line.fields_text))}" if line.fields_text else ""
-    return f"{clock(line.created_at)} {line.level}{place} {line.message}{fields}"
+    fields = f" {_one_line(found)}" if found else ""
+    return f"{clock(line.created_at)} {line.level}{place} {message}{fields}"
 
 
 def _one_line(value: Any) -> str:
@@ -341,7 +345,7 @@ class Screen:
             self.lines([f"{len(steps)} steps: end a generation with ctx.continue_as_new()."])
         logs = logs_of(run)
         if logs:
-            self.lines(["", *map(_log_line, logs)])
+            self.lines(["", *(_log_line(line, run.mask) for line in logs)])
         known = {step.key for step, _ in steps}
         others = (
             Attempt.objects.using(run._state.db)

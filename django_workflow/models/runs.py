@@ -87,9 +87,9 @@ class RunQuerySet(models.QuerySet["Run"]):
         """Runs that ended in this state before this moment, and that nobody needs any more."""
         # Who ended before it was created before it: so the index of states and times of creation serves.
         found = self.ended().filter(status=status, created_at__lt=before, finished_at__lt=before)
-        # A living parent is shown with its children.
-        parents = self.model.objects.filter(pk=OuterRef("parent"))
-        return found.exclude(Exists(parents.unfinished_or_paused()))
+        # A living parent is shown with its children. By OR, which keeps PostgreSQL from joining before it limits.
+        living = self.model.objects.filter(pk=OuterRef("parent")).unfinished_or_paused()
+        return found.filter(Q(parent=None) | ~Exists(living))
 
     def with_reason(self) -> Self:
         """Fetch what `reason`, `waiting_for` and `labels` look at, in five queries for any number of runs.

@@ -11,8 +11,8 @@ from rest_framework.response import Response
 from django_workflow.conf import settings
 from django_workflow.core.anywhere import get_waiters, notify
 from django_workflow.core.events import EVENT_ID_LENGTH
-from django_workflow.core.plain import plain
 from django_workflow.models import Event
+from django_workflow.models.shown import shown_event
 from django_workflow.rest import shapes
 from django_workflow.rest.base import ApiView, PageQuery, documented, respond
 from django_workflow.rest.fields import Shape, Text, Truth
@@ -52,7 +52,7 @@ def _shown(event: Event, *, sees: bool) -> dict[str, Any]:
     return {
         "event_id": event.event_id,
         "workflow_run_id": event.run_id,
-        "event_data": plain(event.data_text) if sees else None,
+        "event_data": shown_event(event) if sees else None,
         "kept": event.matched_at is None,
         "reached": event.reached,
         "created_at": at(event.created_at),
@@ -69,7 +69,7 @@ class Events(ApiView):
     def get(self, request: Request) -> Response:
         """List events, the newest first."""
         asked, sees = self.asked(EventQuery), self.sees
-        rows = Event.objects.using(settings().DATABASE).all()
+        rows = Event.objects.using(settings().DATABASE).select_related("run")
         if not sees_all_runs(request):
             # Whose an event is that names no run, nobody can tell.
             rows = rows.filter(run__in=runs(request))

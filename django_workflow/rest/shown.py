@@ -8,6 +8,7 @@ from typing import Any
 from django_workflow.core.plain import plain
 from django_workflow.core.types import DEAD_LETTER, Failure
 from django_workflow.models import Action, Attempt, Run, RunLog, Step, Webhook
+from django_workflow.models.shown import shown_line, shown_progress, shown_state
 
 
 def at(value: datetime | None) -> str | None:
@@ -22,6 +23,7 @@ def failed(failure: Failure | None) -> dict[str, Any] | None:
 
 def run_shown(run: Run, *, sees: bool, whole: bool = False) -> dict[str, Any]:
     """Return a run; best asked of one that `with_reason()` has fetched. ``whole``: with what is in files, too."""
+    progress = shown_progress(run)
     about = None if run.about_type is None else {"type": run.about_type, "id": run.about_id}
     return {
         "workflow_run_id": run.id,
@@ -44,8 +46,8 @@ def run_shown(run: Run, *, sees: bool, whole: bool = False) -> dict[str, Any]:
         "headers": run.shown_headers if sees else None,
         "result": run.mask.result(plain(run.result_text, whole=whole)) if sees else None,
         "failure": failed(run.failure) if sees else None,
-        "progress": run.progress.to_json() if sees and run.progress is not None else None,
-        "state": plain(run.state_text) if sees else None,
+        "progress": progress.to_json() if sees and progress is not None else None,
+        "state": shown_state(run) if sees else None,
     }
 
 
@@ -98,13 +100,14 @@ def attempt_shown(
 
 def log_shown(line: RunLog, *, sees: bool) -> dict[str, Any]:
     """Return a log line."""
+    message, fields = shown_line(line, line.run.mask)
     return {
         "generation": line.generation,
         "step": line.step,
         "attempt": line.attempt,
         "level": line.level,
-        "message": line.message if sees else None,
-        "fields": plain(line.fields_text or "{}") if sees else None,
+        "message": message if sees else None,
+        "fields": fields if sees else None,
         "created_at": at(line.created_at),
     }
 

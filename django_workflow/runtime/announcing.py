@@ -28,7 +28,17 @@ from django_workflow.store.sql import connection
 logger = logging.getLogger(__name__)
 
 #: Of these nothing is carried out, so there is nothing to tell.
-SILENT = frozenset({StepKind.SLEEP, StepKind.SLEEP_UNTIL, StepKind.WAIT_FOR_EVENT, StepKind.PATCH})
+SILENT = frozenset(
+    {
+        StepKind.SLEEP,
+        StepKind.SLEEP_UNTIL,
+        StepKind.WAIT_FOR_EVENT,
+        StepKind.WAIT_FOR_WEBHOOK,
+        StepKind.WAIT_FOR_APPROVAL,
+        StepKind.PATCH,
+        StepKind.RACE,
+    }
+)
 NOTHING: AbstractContextManager[None] = nullcontext()
 
 
@@ -216,21 +226,39 @@ _OF_STEPS = {
 }
 
 
+def hears_of_steps() -> bool:
+    """Tell whether anybody is to be told of steps."""
+    return bool(middlewares()) or any(signal.receivers for _, signal in _OF_STEPS.values())
+
+
 def step_ended(claim: Claim, record: Record) -> None:
     """Say how an attempt of a step has ended."""
+    if record.kind not in SILENT and hears_of_steps():
+        _step_ended(_run_info(claim), record)
+
+
+def child_step_ended(run_id: str | None, key: str) -> None:
+    """Say how a step has ended that was recorded for its run by somebody else: by the end of a child."""
+    if not hears_of_steps():
+        return
+    found = Step.objects.using(settings().DATABASE).filter(run_id=run_id, key=key)
+    step = found.filter(status__in=_OF_STEPS).select_related("run").first()
+    if step is not None:
+        about = step.run
+        run = RunInfo(workflow_run_id=about.id, workflow=about.workflow, version=about.version)
+        _step_ended(run, step)
+
+
+def _step_ended(run: RunInfo, record: Record | Step) -> None:
     hook, signal = _OF_STEPS[StepStatus(record.status)]
-    hooked = middlewares()
-    if not hooked and not signal.receivers:
-        return
-    if record.kind in SILENT:
-        return
-    if hooked:
+    if middlewares():
         about = StepInfo(
             name=record.name, key=record.key, kind=record.kind, attempt=record.attempts
         )
+        text = record.failure_text
         failure = (
-            [Failure.from_json(codec.loads(record.failure_text))] if record.failure_text else []
+            [Failure.from_json(codec.loads(text))] if text and hook != "step_completed" else []
         )
-        _tell(hook, _run_info(claim), about, *failure)
-    if signal.has_listeners(claim.run.workflow):
-        _send(signal, claim.run.workflow, claim.run_id, record.key)
+        _tell(hook, run, about, *failure)
+    if signal.has_listeners(run.workflow):
+        _send(signal, run.workflow, run.workflow_run_id, record.key)

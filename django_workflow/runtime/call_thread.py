@@ -74,7 +74,7 @@ class _InFlight:
 class CallThread(Thread):
     """Makes calls until it is stopped, whatever the database does meanwhile.
 
-    ``prepare`` is called first, in each of the two threads.
+    ``prepare`` is called first, in each of its threads.
     """
 
     def __init__(self, prepare: Callable[[], object] | None = None) -> None:
@@ -91,23 +91,35 @@ class CallThread(Thread):
         """Make calls until told to stop."""
         self._prepare()
         listening = bell.open()
-        with ThreadPoolExecutor(
-            1, thread_name_prefix="django_workflow-calls-db", initializer=self._prepare
-        ) as database:
+        with self._apart("db") as database, self._apart("telling") as telling:
             try:
-                asyncio.run(_Switchboard(self._stopped, database, listening).work())
+                asyncio.run(_Switchboard(self._stopped, database, telling, listening).work())
             except Exception:  # broad: a door; without this thread no call is made here any more
                 logger.exception("The thread that makes calls has ended.")
             finally:
+                telling.submit(connections.close_all)
                 database.submit(connections.close_all).result()
+
+    def _apart(self, what: str) -> ThreadPoolExecutor:
+        """Return a thread of its own, begun when it is needed."""
+        name = f"django_workflow-calls-{what}"
+        return ThreadPoolExecutor(1, thread_name_prefix=name, initializer=self._prepare)
 
 
 class _Switchboard:
     """What the thread does, on its loop."""
 
-    def __init__(self, stopped: Event, database: ThreadPoolExecutor, listening: int) -> None:
+    def __init__(
+        self,
+        stopped: Event,
+        database: ThreadPoolExecutor,
+        telling: ThreadPoolExecutor,
+        listening: int,
+    ) -> None:
         self._stopped = stopped
         self._database = database
+        # Who listens may take long, and the database's thread renews leases.
+        self._telling = telling
         self._listening = listening
         self._held: dict[int, _InFlight] = {}
         self._ended: asyncio.Queue[_InFlight] = asyncio.Queue()
@@ -245,7 +257,9 @@ class _Switchboard:
                 put_off(call.claim, str(outcome))
                 leave_slot(call)
                 return False
-            return outcome is not None and finish(call, outcome, one.took, self._worker)
+            return outcome is not None and finish(
+                call, outcome, one.took, self._worker, tell=self._tell
+            )
         except DatabaseError:
             raise
         except (
@@ -256,6 +270,13 @@ class _Switchboard:
                 call.claim, f"The answer could not be recorded: {type(error).__name__}: {error}"
             )
             return False
+
+    def _tell(self, tell: Callable[[], None]) -> None:
+        def healed() -> None:
+            heal_connections()
+            tell()
+
+        self._telling.submit(healed)
 
     # Held
 

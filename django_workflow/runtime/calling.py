@@ -6,12 +6,13 @@ Who makes a request is not said here: a thread of a worker, over the network, or
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import partial
 from random import Random
 from time import monotonic
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 from django.db import Error as DatabaseError
 
@@ -35,11 +36,12 @@ from django_workflow.core.retry_after import asked_delay, is_retried
 from django_workflow.core.steps import CallStep
 from django_workflow.core.types import Failure, RunStatus, StepStatus
 from django_workflow.models import Attempt
+from django_workflow.runtime.announcing import hears_of_steps, step_ended
 from django_workflow.runtime.bell import bell
 from django_workflow.runtime.bodies import idempotency_key
 from django_workflow.runtime.failure import text_of, trouble_delay
 from django_workflow.runtime.flow_control import give_slot_back, take_slot
-from django_workflow.runtime.step_rows import row_of
+from django_workflow.runtime.step_rows import record_of, row_of
 from django_workflow.store import calls, claims, records, runs
 from django_workflow.store.calls import CallRow
 from django_workflow.store.flow import Slot
@@ -50,6 +52,9 @@ from django_workflow.store.rows import Claim, StepRow
 logger = logging.getLogger(__name__)
 
 ERROR_CLASS = "django_workflow.core.exceptions.CallError"
+
+#: What was written, if anything was; and whether the run was woken.
+Written: TypeAlias = tuple[StepRow | None, bool]
 
 _random = Random()  # noqa: S311  spreads retries, guards nothing
 
@@ -209,13 +214,27 @@ def _due(claim: Claim, row: CallRow | None) -> DueCall | None:
 # Over
 
 
-def finish(call: DueCall, outcome: Answer | NoAnswerError, took: timedelta, worker: str) -> bool:
+def at_once(tell: Callable[[], None]) -> None:
+    """Tell listeners before anything else is done."""
+    tell()
+
+
+def finish(
+    call: DueCall,
+    outcome: Answer | NoAnswerError,
+    took: timedelta,
+    worker: str,
+    *,
+    tell: Callable[[Callable[[], None]], object] = at_once,
+) -> bool:
     """Record what came of a request, or put the call off for another attempt; return whether the run was woken.
 
-    A response to a claim that was lost meanwhile changes nothing, and is kept aside.
+    A response to a claim that was lost meanwhile changes nothing, and is kept aside. ``tell`` says when listeners hear of it.
     """
-    is_woken = _finish(call, outcome, took, worker)
+    written, is_woken = _finish(call, outcome, took, worker)
     leave_slot(call)
+    if written is not None and hears_of_steps():
+        tell(partial(step_ended, call.claim, record_of(written, None, None)))
     return is_woken
 
 
@@ -227,7 +246,9 @@ def leave_slot(call: DueCall) -> None:
         bell.ring()
 
 
-def _finish(call: DueCall, outcome: Answer | NoAnswerError, took: timedelta, worker: str) -> bool:
+def _finish(
+    call: DueCall, outcome: Answer | NoAnswerError, took: timedelta, worker: str
+) -> Written:
     if isinstance(outcome, Answer):
         delay = _delay_after(call, outcome)
         if delay is None:
@@ -251,7 +272,7 @@ def _delay_after(call: DueCall, answer: Answer) -> timedelta | None:
     return delay if asked is None else asked
 
 
-def _answered(call: DueCall, answer: Answer, took: timedelta, worker: str) -> bool:
+def _answered(call: DueCall, answer: Answer, took: timedelta, worker: str) -> Written:
     limit = settings().MAX_RESULT_BYTES
     try:
         text = _result_text(answer, limit)
@@ -278,26 +299,26 @@ def _result_text(answer: Answer, limit: int) -> str:
         return codec.dumps(stored, what="answer", max_bytes=limit)
 
 
-def _gave_up(call: DueCall, trouble: NoAnswerError, took: timedelta, worker: str) -> bool:
+def _gave_up(call: DueCall, trouble: NoAnswerError, took: timedelta, worker: str) -> Written:
     logger.warning('Call "%s" gave up: %s', call.row.name, trouble, extra=_extra(call))
     text = _failure_text(call, trouble)
     row = _row(call, StepStatus.FAILED, took, worker, failure_text=text)
     return _record(call, row, _attempt(call, trouble, text, took))
 
 
-def _record(call: DueCall, row: StepRow, attempt: AttemptRow | None) -> bool:
+def _record(call: DueCall, row: StepRow, attempt: AttemptRow | None) -> Written:
     masked = _text(call.request.masked(), call.timeout, call.policy, call.control)
     try:
         calls.record(call.claim, row, masked, attempt)
     except DeliveryFencedError:
         _keep_late(call, row)
-        return False
-    return True
+        return None, False
+    return row, True
 
 
 def _put_off(
     call: DueCall, trouble: NoAnswerError, delay: timedelta, took: timedelta, worker: str
-) -> bool:
+) -> Written:
     logger.warning(
         'Call "%s" is tried again in %s: %s', call.row.name, delay, trouble, extra=_extra(call)
     )
@@ -307,7 +328,8 @@ def _put_off(
         records.put_off(call.claim, row, _attempt(call, trouble, text, took))
     except DeliveryFencedError:
         _keep_late(call, row)
-    return False
+        return None, False
+    return row, False
 
 
 def _keep_late(call: DueCall, row: StepRow) -> None:

@@ -293,7 +293,8 @@ class _Entry:
             step=None,
             attempts=0,
         )
-        runs.cancel_from_inside(self.claim, text_of(failure))
+        if runs.cancel_from_inside(self.claim, text_of(failure)):
+            run_cancelled(self.claim.run_id)
         return True
 
     def _is_overdue(self) -> bool:

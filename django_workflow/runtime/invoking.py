@@ -19,7 +19,7 @@ from django_workflow.core.journal import Journal, Record
 from django_workflow.core.steps import InvokeStep
 from django_workflow.core.types import Failure, RunStatus, StepStatus
 from django_workflow.models import Run
-from django_workflow.runtime.announcing import run_cancelled
+from django_workflow.runtime.announcing import child_step_ended, run_cancelled, step_ended
 from django_workflow.runtime.failure import text_of
 from django_workflow.runtime.flow_control import after_commit, keys_of, settle_keys
 from django_workflow.runtime.step_rows import elapsed_row, row_of
@@ -141,13 +141,15 @@ def elapse_invoke(claim: Claim, timer: Record) -> Record | None:
     done = children.time_out(claim, row)
     if done is None:
         return None
-    return timer._replace(
+    record = timer._replace(
         status=StepStatus.FAILED,
         sequence=done.sequence,
         finished_at=done.finished_at,
         failure_text=row.failure_text,
         attempts=1,
     )
+    step_ended(claim, record)
+    return record
 
 
 # What is done when a child has ended.
@@ -158,8 +160,10 @@ def tell_parent(run_id: str) -> None:
     child = children.to_tell(run_id)
     if child is None:
         return
-    is_woken = children.record_end(child, _failure_text(child))
+    is_woken, is_recorded = children.record_end(child, _failure_text(child))
     children.end_telling(run_id)
+    if is_recorded:
+        child_step_ended(child.parent_id, child.parent_step)
     if is_woken and child.parent_id is not None:
         wake_workers({child.parent_id})
 

@@ -25,6 +25,7 @@ from django_workflow.core.steps import NAME_LENGTH
 from django_workflow.core.types import Failure, RunStatus, StepKind, StepStatus
 from django_workflow.core.undo import AT_WORK, WHAT, Undone
 from django_workflow.models import Undo
+from django_workflow.runtime.announcing import run_cancelled
 from django_workflow.runtime.bodies import idempotency_key
 from django_workflow.runtime.endings import Ending
 from django_workflow.runtime.failure import failure_of, text_of
@@ -126,4 +127,6 @@ class UndoEnding(Ending):
     def _end(self, done: list[int], *, is_failed: bool, failure_text: str | None) -> None:
         if undos.end(self.claim, done, is_failed=is_failed, failure_text=failure_text):
             logger.info("Steps of run %s were undone", self.claim.run_id)
+            if self.claim.run.status == RunStatus.CANCELLING:
+                run_cancelled(self.claim.run_id)
             self._tell()

@@ -40,16 +40,17 @@ def to_tell(run_id: str) -> Run | None:
     return found
 
 
-def record_end(child: Run, failure_text: str | None) -> bool:
-    """Record what became of a child in the parent's step, if that still waits; return whether the parent is woken.
+def record_end(child: Run, failure_text: str | None) -> tuple[bool, bool]:
+    """Record what became of a child in the parent's step, if that still waits.
 
+    Returns whether the parent is woken, and whether the step was recorded by this very call.
     ``failure_text`` is None for a child that completed: then its result is the step's.
     """
     speak = dialect()
     with transaction.atomic(using=settings().DATABASE), connection().cursor() as cursor:
         sequence = speak.raise_wakes(cursor, child.parent_id) if child.parent_id else 0
         if not sequence:
-            return False
+            return False, False
         now, values = speak.now()
         status = StepStatus.COMPLETED if failure_text is None else StepStatus.FAILED
         # The result goes from row to row, not through this process; a failed run has none.
@@ -60,7 +61,8 @@ def record_end(child: Run, failure_text: str | None) -> bool:
             f"AND status IN ({', '.join(['%s'] * len(OPEN))})",
             (str(status), sequence, sealed(failure_text), *values, child.id, child.parent_id, child.parent_step, *OPEN),
         )  # fmt: skip
-    return True
+        is_recorded = bool(cursor.rowcount)
+    return True, is_recorded
 
 
 def end_telling(run_id: str) -> None:

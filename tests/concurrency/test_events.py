@@ -24,7 +24,7 @@ from tests.store.made import PAST, new_run, pending
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-INTERLEAVINGS = int(os.environ.get("WORKFLOW_TESTS_INTERLEAVINGS", "2000"))
+INTERLEAVINGS = int(os.environ.get("WORKFLOW_TESTS_INTERLEAVINGS", "400"))
 BATCH = 50
 
 
@@ -270,7 +270,7 @@ class Round:
 
 
 @pytest.mark.serial
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(max(900, INTERLEAVINGS // 2))
 def test_random_interleavings_of_wait_notify_and_timeout_lose_and_double_nothing(
     crew: Threads,
 ) -> None:

@@ -92,7 +92,7 @@ def test_threads_never_exceed_the_parallelism_and_need_no_sweep(crew: Threads) -
 
 
 @pytest.mark.serial
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(max(900, RUNS))
 def test_parallelism_1_is_never_exceeded_though_holders_are_killed(
     child_env: dict[str, str], tmp_path: Path
 ) -> None:

@@ -108,7 +108,7 @@ def test_child_of_a_deleted_parent_ends_like_any_other() -> None:
     child = children.to_tell("child")
     assert child is not None
 
-    assert not children.record_end(child, None)
+    assert children.record_end(child, None) == (False, False)
     children.end_telling("child")
 
     assert not Delivery.objects.exists()

@@ -2,7 +2,8 @@
 
 At the deadline, in the keeper's thread, the claim gets a new token: what the body returns later is set aside. If
 attempts are left, the next one begins only when the old body has ended or its process is gone (the lease goes on
-meanwhile), unless the step allows ``overlap``. If none is left, the failure is recorded at once and the run goes on.
+meanwhile), unless the step allows ``overlap``. If none is left, the failure is recorded at once and the run goes on;
+that of a step that can be undone when the old body has ended, for what it still does could not be undone.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from django.db import transaction
 
 from django_workflow.conf import settings
 from django_workflow.core.exceptions import DeliveryFencedError
+from django_workflow.core.steps import AtomicStep
 from django_workflow.core.types import Failure, StepStatus
 from django_workflow.models import Attempt
 from django_workflow.runtime.announcing import step_ended
@@ -47,6 +49,7 @@ class Overtime:
         self._expired = False
         self._claim: Claim | None = None
         self._delay: timedelta | None = None
+        self._gives_up = False
         self._held: Held | None = None
         self._written: StepRow | None = None
 
@@ -94,6 +97,9 @@ class Overtime:
             call.step.key, call.attempt, Attempt.Outcome.TIMED_OUT, text, None, call.took
         )
         self._delay = retry_in(TimeoutError(failure.message), call.attempt, call.options)
+        if self._delay is None and _is_awaited(call):
+            # Undone is what has ended: until then the step is held, as it is for another attempt.
+            self._gives_up, self._delay = True, timedelta(0)
         if self._delay is None:
             row = call.row(
                 self._performer, StepStatus.FAILED, failure_text=text, attempts=call.attempt
@@ -109,7 +115,8 @@ class Overtime:
             records.put_off(
                 claim, row, attempt, ends=call.options.overlap, markers=call.marker_rows()
             )
-            self._written = replace(row, status=StepStatus.RETRYING)
+            after = StepStatus.FAILED if self._gives_up else StepStatus.RETRYING
+            self._written = replace(row, status=after)
         if self._delay is None or call.options.overlap:
             if claim.is_turn:
                 claims.give_back(claim, due_in=self._delay or timedelta(0))
@@ -166,11 +173,20 @@ class Overtime:
         )
         row = call.row(
             self._performer,
-            StepStatus.RETRYING,
+            StepStatus.FAILED if self._gives_up else StepStatus.RETRYING,
             failure_text=failure,
             attempts=call.attempt,
-            wakes_in=delay,
+            wakes_in=None if self._gives_up else delay,
         )
-        records.put_off(claim, row, None)
+        if self._gives_up:
+            records.record(claim, row)
+        else:
+            records.put_off(claim, row, None)
         if claim.is_turn:
             claims.give_back(claim, due_in=delay)
+
+
+def _is_awaited(call: Any) -> bool:
+    """Tell whether a body that cannot be stopped has to end before its step is undone."""
+    is_atomic = isinstance(call.step, AtomicStep)
+    return call.options.undo is not None and not is_atomic and not call.options.overlap

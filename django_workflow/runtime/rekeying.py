@@ -21,6 +21,8 @@ logger = logging.getLogger(__name__)
 BATCH: Final = 500
 #: How many texts are asked which keys they need.
 LOOKED_AT: Final = 200
+#: Where a mark that begins a text names its key.
+KEY: Final = re.compile(r'\{"\$":"(?:sealed","v":"(\w+)\.|spilled","v":"[^"]*\.(\w+):)')
 
 
 @dataclass(slots=True)
@@ -60,12 +62,8 @@ def rekey(*, batch: int = BATCH, apply: bool = True) -> Iterator[Rekeyed]:
 def missing_keys() -> list[str]:
     """Return the names of keys that the latest steps and unfinished runs ask for, and that are not there."""
     known = {sealing.name_of(key) for key in settings().ENCRYPTION_KEYS}
-    asked = {
-        mark[2].partition(".")[0] if mark[1] == SEALED else spilling.key_of(mark[2])
-        for text in at_rest.latest_texts(LOOKED_AT)
-        for mark in MARK.finditer(text)
-    }
-    return sorted(asked - known - {spilling.PLAIN})
+    marks = filter(None, map(KEY.match, at_rest.latest_texts(LOOKED_AT)))
+    return sorted({mark[1] or mark[2] for mark in marks} - known - {spilling.PLAIN})
 
 
 def _rekey_one(done: Rekeyed, pk: Any, text: str, key: str, *, apply: bool) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
 
 from django.db.models import Q
+from django.db.models.functions import Left
 
 from django_workflow.at_rest.vault import TRIVIAL
 from django_workflow.conf import settings
@@ -27,6 +28,9 @@ from django_workflow.models import (
     Waiter,
     Webhook,
 )
+
+#: As many characters as the mark of a file has, or more.
+LONGEST_MARK: Final = 200
 
 
 class Column(NamedTuple):
@@ -98,14 +102,15 @@ def replace_text(column: Column, pk: Any, old: str, new: str) -> bool:
 
 
 def latest_texts(limit: int) -> list[str]:
-    """Return payloads of the oldest unfinished and the latest runs, and the latest results of steps."""
+    """Return how payloads of the oldest unfinished and the latest runs begin, and the latest results of steps."""
     alias = settings().DATABASE
     runs = Run.objects.using(alias).exclude(payload_text=None)
     oldest = runs.exclude(status__in=FINISHED).order_by("created_at")
     steps = Step.objects.using(alias).exclude(result_text=None).order_by("-pk")
     found = [runs.order_by("-created_at"), oldest]
-    texts = [text for rows in found for text in rows.values_list("payload_text", flat=True)[:limit]]
-    texts += steps.values_list("result_text", flat=True)[:limit]
+    payload, result = Left("payload_text", LONGEST_MARK), Left("result_text", LONGEST_MARK)
+    texts = [text for rows in found for text in rows.values_list(payload, flat=True)[:limit]]
+    texts += steps.values_list(result, flat=True)[:limit]
     return [text for text in texts if text]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from time import sleep
 from typing import Any
 
 import pytest
@@ -29,6 +30,19 @@ def alone(ctx: WorkflowContext[Any]) -> None:
 def beside(ctx: WorkflowContext[Any]) -> None:
     ctx.parallel(
         lambda: ctx.using(undo=undo).run("left", bodies, "left"),
+        lambda: ctx.run("right", bodies, "right"),
+    )
+
+
+@workflow(name="undo_timed", retries=0)
+def timed(ctx: WorkflowContext[Any]) -> None:
+    ctx.using(undo=undo, timeout=0.3).run("first", bodies, "first")
+
+
+@workflow(name="undo_timed_beside", retries=0)
+def timed_beside(ctx: WorkflowContext[Any]) -> None:
+    ctx.parallel(
+        lambda: ctx.using(undo=undo, timeout=0.3).run("left", bodies, "left"),
         lambda: ctx.run("right", bodies, "right"),
     )
 
@@ -90,6 +104,34 @@ def test_body_that_never_comes_back_is_undone_when_its_lease_is_over(
 
     assert bodies.calls[f"undo {name}: unknown"] == 1
     rest(run)
+
+
+@pytest.mark.parametrize("flow", [timed, timed_beside])
+def test_body_that_has_timed_out_is_undone_when_it_has_ended(flow: Any, crew: Threads) -> None:
+    name, gate = ("first" if flow is timed else "left"), Gate()
+    bodies.during[name] = gate.hold
+    run = flow.trigger()
+    worker = crew.start(drain)
+    gate.await_arrival()
+    while not run.attempts.filter(outcome="timed_out").exists():
+        sleep(0.05)
+
+    crew.start(drain).result(30)
+    assert run.refresh().status == "running"
+    assert not Run.objects.stuck().exists()
+    gate.open()
+    worker.result(30)
+    drain()
+
+    assert (run.refresh().status, run.undo_status) == ("failed", "completed")
+    assert (bodies.calls[name], bodies.calls[f"undo {name}: unknown"]) == (1, 1)
+    step = run.steps.get(name=name)
+    assert (step.status, step.failure.error_class.rpartition(".")[2]) == (
+        "failed",
+        "StepTimeoutError",
+    )
+    assert set(run.attempts.values_list("outcome", flat=True)) == {"timed_out", "late"}
+    assert not Delivery.objects.filter(run=run, step_key__gt="").exists()
 
 
 @pytest.mark.parametrize("time", range(10))

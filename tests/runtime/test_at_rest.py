@@ -34,6 +34,7 @@ from django_workflow import (
 )
 from django_workflow.at_rest import sealing, spilling
 from django_workflow.core.at_rest import is_kept, mark_of, opened
+from django_workflow.core.workflow import registry
 from django_workflow.models import Delivery, Event, MapItem, Run, Schedule, Step
 from django_workflow.runtime.journals import journals
 from django_workflow.runtime.spilled_files import collect_files
@@ -115,7 +116,7 @@ def at_rest(*keys: str, spills: int | None = None) -> Any:
     """Return settings with these keys, and texts longer than that in files."""
     if keys:
         pytest.importorskip("cryptography")
-    given = {"DISPATCHER": "embedded", "ENCRYPTION_KEYS": list(keys), "SPILL_ABOVE": spills}
+    given = {**settings.WORKFLOW, "ENCRYPTION_KEYS": list(keys), "SPILL_ABOVE": spills}
     return override_settings(WORKFLOW={**given, "SPILL_STORAGE": "spilled" if spills else None})
 
 
@@ -549,3 +550,35 @@ def test_the_page_says_what_works(tmp_path: Path) -> None:
         assert Run.objects.get(pk=run.id).result == LONG
         assert where_is(CANARY) == []
         assert len(files(tmp_path / "django_workflow")) == 2
+
+
+@pytest.mark.parametrize("way", ["inline", "http"])
+def test_a_missing_file_over_every_transport(
+    folder: Path, way: str, request: pytest.FixtureRequest
+) -> None:
+    if way == "http":
+        request.getfixturevalue("http_transport")
+
+    @workflow(name="at_rest_way", transport=way, retries=0)
+    def flow(ctx: WorkflowContext[Any]) -> Any:
+        return len(str(ctx.request_payload))
+
+    try:
+        with at_rest(OLD, spills=1000):
+            run = flow.trigger(LONG)
+            [path] = files(folder)
+            content = path.read_bytes()
+            path.unlink()
+            for _ in range(4):
+                go_on()
+            found = Run.objects.with_reason().get(pk=run.id)
+            assert found.status == "running"
+            assert path.name in found.reason
+            assert found.deliveries.get().deaths == 0
+
+            path.write_bytes(content)
+            go_on()
+            go_on()
+            assert Run.objects.get(pk=run.id).result == len(str(LONG))
+    finally:
+        registry.remove("at_rest_way")

@@ -19,7 +19,7 @@ from django.utils.translation import gettext_lazy
 from django_workflow.admin.base import may_see_payloads
 from django_workflow.admin.dead_letters import dead_letters
 from django_workflow.admin.overview_charts import UNITS, Flow, Scale, chart_of, flows_of
-from django_workflow.admin.run_facets import SPAN_LABELS, Choice, count_in_words
+from django_workflow.admin.run_facets import SPAN_LABELS, Choice, count_in_words, countable
 from django_workflow.admin.run_list import RunListAdmin
 from django_workflow.conf import settings
 from django_workflow.core.workflow import registry
@@ -129,7 +129,7 @@ class OverviewAdmin(RunListAdmin):
     def _now(self, runs: QuerySet[Run]) -> dict[str, Any]:
         now = timezone.now()
         asked: dict[Any, QuerySet[Any]] = {
-            filters: filters.apply(runs, now) for filters, _label, _state in TILES
+            filters: countable(runs, filters, now) for filters, _label, _state in TILES
         }
         counts = bounded_counts(asked | {"any": runs})
         beat = pulse()

@@ -140,18 +140,7 @@ def facets_of(
         "late": ("1",),
         "root": ("1",),
     }
-    own = filters.without("q", "error")
-    # Each of a search's few is looked at anyway; of many, those in a step are not counted by workflow too.
-    is_cheap = isinstance(counting, CountingOfFew) or not (own.step or own.late)
-    counted = dict(offered)
-    counted["workflow"] = offered["workflow"][: COUNTED_WORKFLOWS + 1] if is_cheap else ("",)
-    counts = counting.counts(
-        {
-            (name, value): replace(own, **{name: value})
-            for name, values in counted.items()
-            for value in values
-        }
-    )
+    counts = _counts(filters, offered, counting)
 
     def choice(name: str, value: str, label: Any) -> Choice:
         is_chosen = getattr(filters, name) == value
@@ -180,6 +169,23 @@ def facets_of(
         Facet(title=_("More"), choices=more),
         Facet(title=_("Workflow"), choices=flows),
     ]
+
+
+def _counts(
+    filters: RunFilters, offered: Mapping[str, Sequence[str]], counting: Counting
+) -> dict[Asked, int]:
+    own = filters.without("q", "error")
+    # Each of a search's few is looked at anyway; of many, those in a step are not counted by workflow too.
+    is_cheap = isinstance(counting, CountingOfFew) or not (own.step or own.late)
+    counted = dict(offered)
+    counted["workflow"] = offered["workflow"][: COUNTED_WORKFLOWS + 1] if is_cheap else ("",)
+    return counting.counts(
+        {
+            (name, value): replace(own, **{name: value})
+            for name, values in counted.items()
+            for value in values
+        }
+    )
 
 
 def _status_label(status: str) -> str:

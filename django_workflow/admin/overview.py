@@ -19,7 +19,7 @@ from django.utils.translation import gettext_lazy
 from django_workflow.admin.base import may_see_payloads
 from django_workflow.admin.dead_letters import dead_letters
 from django_workflow.admin.overview_charts import UNITS, Flow, Scale, chart_of, flows_of
-from django_workflow.admin.run_facets import SPAN_LABELS, Choice, count_in_words
+from django_workflow.admin.run_facets import SPAN_LABELS, Choice, count_in_words, countable
 from django_workflow.admin.run_list import RunListAdmin
 from django_workflow.conf import settings
 from django_workflow.core.workflow import registry
@@ -28,6 +28,7 @@ from django_workflow.models.paging import bounded_counts
 from django_workflow.models.run_filters import SPANS, RunFilters
 from django_workflow.models.run_rates import ended_runs, processes_at_work, steps_lately
 from django_workflow.runtime.pulse import Pulse, pulse
+from django_workflow.runtime.sweeper import health
 
 MOST_LINES: Final = 20
 MOST_GROUPS: Final = 10
@@ -104,16 +105,20 @@ class OverviewAdmin(RunListAdmin):
         context: dict[str, Any] = {
             "now_url": f"{url}&part=now",
             "lately_url": f"{url}&part=lately",
+            "sound_url": f"{url}&part=sound",
             "may_see_payloads": may_see_payloads(request),
             "list_url": self.list_url(),
             "dead_letters_url": self.dead_letters_url(),  # type: ignore[attr-defined]
         }
-        if part != "lately":
-            context |= self._now(runs)
-        if part != "now":
-            context |= self._lately(runs, span)
-        names = {"now": "partials/_overview_now.html", "lately": "partials/_overview_lately.html"}
-        name = names.get(part, "overview.html")
+        parts = {
+            "now": lambda: self._now(runs),
+            "lately": lambda: self._lately(runs, span),
+            "sound": lambda: self._sound(runs),
+        }
+        # Whether all is sound is a long question with many runs: the page does not wait for its answer.
+        for name in [part] if part in parts else ["now", "lately"]:
+            context |= parts[name]()
+        name = f"partials/_overview_{part}.html" if part in parts else "overview.html"
         if name == "overview.html":
             context |= {
                 **self.admin_site.each_context(request),
@@ -129,7 +134,7 @@ class OverviewAdmin(RunListAdmin):
     def _now(self, runs: QuerySet[Run]) -> dict[str, Any]:
         now = timezone.now()
         asked: dict[Any, QuerySet[Any]] = {
-            filters: filters.apply(runs, now) for filters, _label, _state in TILES
+            filters: countable(runs, filters, now) for filters, _label, _state in TILES
         }
         counts = bounded_counts(asked | {"any": runs})
         beat = pulse()
@@ -166,6 +171,11 @@ class OverviewAdmin(RunListAdmin):
             due = due.filter(Exists(runs.filter(pk=OuterRef("run"))))
         run_id = due.order_by("due_at").values_list("run_id", flat=True).first()
         return None if run_id is None else (run_id, self.run_url(run_id))  # type: ignore[attr-defined]
+
+    def _sound(self, runs: QuerySet[Run]) -> dict[str, Any]:
+        stuck = health().stuck
+        seen = runs.filter(pk__in=stuck).values_list("pk", flat=True) if stuck else []
+        return {"stuck": [(run_id, self.run_url(run_id)) for run_id in seen], "is_told": True}  # type: ignore[attr-defined]
 
     # Lately
 

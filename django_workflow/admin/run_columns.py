@@ -115,7 +115,7 @@ COLUMNS: Final = (
     Column(name="parent", label=_("parent"), cell=_parent),
     Column(name="by", label=_("triggered by"), cell=lambda run, look: run.triggered_by or "-"),
 )
-USUAL: Final = ("state", "workflow", "version", "labels", "created", "took")
+USUAL: Final = ("state", "workflow", "labels", "created", "took")
 
 
 def chosen_columns(request: HttpRequest, *, may_see_payloads: bool) -> list[Column]:

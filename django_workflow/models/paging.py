@@ -93,7 +93,7 @@ def bounded_counts(
     for name, rows in questions.items():
         alias = rows.db
         limit = most if isinstance(most, int) else most(name)
-        counted = rows.order_by().values("pk")[: limit + 1]
+        counted = rows.values("pk")[: limit + 1]
         try:
             sql, given = counted.query.get_compiler(using=alias).as_sql()
         except EmptyResultSet:

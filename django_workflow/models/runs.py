@@ -21,6 +21,7 @@ from django_workflow.core.workflow import registry
 from django_workflow.models.about import find_row, reference
 from django_workflow.models.actions import Action
 from django_workflow.models.handle import RunHandle
+from django_workflow.models.indexes import LABEL_BEGIN, RUN_FINISHED
 from django_workflow.models.lengths import (
     ACTOR_LENGTH,
     LABEL_LENGTH,
@@ -277,11 +278,7 @@ class Run(RunHandle, UndoFields, ForkFields):
                 name="dw_run_about",
                 condition=Q(about_type__isnull=False),
             ),
-            models.Index(
-                fields=["-finished_at"],
-                name="dw_run_finished",
-                condition=Q(finished_at__isnull=False),
-            ),
+            RUN_FINISHED,
             # Who tells of new dead letters must not look at all of them.
             models.Index(
                 fields=["finished_at"],
@@ -500,14 +497,7 @@ class RunLabel(models.Model):
                 fields=["run", "label"], name="django_workflow_label_once_per_run"
             )
         ]
-        indexes = [
-            # As PostgreSQL needs it for the beginning of a label, whatever the database's collation.
-            models.Index(
-                fields=["label", "run"],
-                name="dw_label_begin",
-                opclasses=["varchar_pattern_ops", "varchar_ops"],
-            )
-        ]
+        indexes = [LABEL_BEGIN]
 
     def __str__(self) -> str:
         return self.label

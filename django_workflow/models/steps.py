@@ -12,6 +12,7 @@ from django_workflow.core import types
 from django_workflow.core.codec import codec
 from django_workflow.core.exceptions import AtRestError
 from django_workflow.core.plain import failure_in
+from django_workflow.models.indexes import STEP_OPEN
 from django_workflow.models.lengths import STEP_KEY_LENGTH, STEP_NAME_LENGTH
 from django_workflow.models.maps import MapItem
 from django_workflow.models.runs import Run
@@ -180,14 +181,7 @@ class Step(StepFields):
                 | ~Q(status__in=["completed", "failed"]) & Q(sequence__isnull=True),
             ),
         ]
-        indexes = [
-            # Of the live ones alone: a step that is inserted with its result costs nothing here.
-            models.Index(
-                fields=["status", "run"],
-                name="dw_step_open",
-                condition=Q(status__in=sorted(map(str, types.OPEN_STEP))),
-            )
-        ]
+        indexes = [STEP_OPEN]
 
 
 class Attempt(models.Model):

@@ -184,6 +184,20 @@ def test_each_part_is_fetched_by_itself(admin: Client, flow: Workflow[Any, Any])
     assert "last 24 hours" in page(admin, "?span=nonsense").content.decode()
 
 
+def test_a_run_that_nothing_will_wake_is_told_of(admin: Client, flow: Workflow[Any, Any]) -> None:
+    some(flow)
+    assert "dw-note" not in page(admin, "?part=sound").content.decode()
+    run = Run.objects.filter(status="running").first()
+    assert run is not None
+    Delivery.objects.filter(run=run).update(due_at=None)
+
+    html = page(admin, "?part=sound").content.decode()
+
+    assert f"{RUNS}{run.pk.replace('_', '_5F')}/change/" in html
+    assert "load, dw:tick" not in html
+    assert 'hx-trigger="load, dw:tick"' in page(admin).content.decode()
+
+
 def test_it_takes_the_same_queries_for_any_number(admin: Client, flow: Workflow[Any, Any]) -> None:
     def count() -> int:
         with CaptureQueriesContext(connection) as captured:

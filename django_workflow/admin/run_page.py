@@ -41,7 +41,13 @@ def page_context(model_admin: Any, request: HttpRequest, run: Run) -> dict[str, 
     # Once more, with what its reason and its verbs look at.
     found = Run.objects.using(run._state.db).with_reason().filter(pk=run.pk)
     run = found.first() or run
-    story = story_of(run, asked.get("steps"), zoom=asked.get("zoom"), fold=is_folded)
+    story = story_of(
+        run,
+        asked.get("steps"),
+        run_url=model_admin.run_url,
+        zoom=asked.get("zoom"),
+        fold=is_folded,
+    )
     sees = may_see_payloads(request)
     context = {
         "story": story,

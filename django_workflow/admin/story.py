@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -170,7 +170,12 @@ class Story:
 
 
 def story_of(
-    run: Run, page_number: str | None, *, zoom: str | None = None, fold: bool = True
+    run: Run,
+    page_number: str | None,
+    *,
+    run_url: Callable[[str], str],
+    zoom: str | None = None,
+    fold: bool = True,
 ) -> Story:
     """Return what the page of this run tells."""
     alias = run._state.db
@@ -205,7 +210,7 @@ def story_of(
         ),
         actions=[_action_line(one, mask) for one in run.actions[:MOST_ACTIONS]],
         children=children,
-        timeline=_timeline(run, steps, attempts, children, zoom=zoom, fold=fold),
+        timeline=_timeline(run, steps, attempts, children, run_url, zoom=zoom, fold=fold),
     )
 
 
@@ -221,6 +226,7 @@ def _timeline(
     steps: list[Step],
     attempts: dict[str, list[AttemptLine]],
     children: list[Run],
+    run_url: Callable[[str], str],
     *,
     zoom: str | None,
     fold: bool,
@@ -240,6 +246,7 @@ def _timeline(
         of_step,
         held,
         {step.key: took(step.started_at or step.created_at, step.finished_at) for step in steps},
+        run_url,
     )
     ends = [span.end for row in rows for span in row.spans if span.end is not None]
     is_open = any(span.end is None for row in rows for span in row.spans)

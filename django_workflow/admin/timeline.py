@@ -60,8 +60,9 @@ class Line:
     status: str
     took: str
     bars: list[Bar]
-    #: The run that the row stands for, where it is a child.
+    #: The run that the row stands for, where it is a child, and its page.
     run_id: str = ""
+    url: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,6 +75,7 @@ class Row:
     took: str
     depth: int = 0
     run_id: str = ""
+    url: str = ""
     spans: list[Span] = field(default_factory=list)
 
 
@@ -157,7 +159,7 @@ class Scale:
 
 def _union(spans: Iterable[tuple[float, float]], length: float) -> list[tuple[float, float]]:
     found: list[tuple[float, float]] = []
-    least = length / 1000
+    least = min(length / 1000, 0.05)
     for start, end in sorted(spans):
         end = max(end, min(start + least, length))
         if found and start <= found[-1][1]:
@@ -247,6 +249,7 @@ def _line(row: Row, scale: Scale, start: datetime, end: datetime) -> Line:
         took=row.took,
         bars=bars,
         run_id=row.run_id,
+        url=row.url,
     )
 
 

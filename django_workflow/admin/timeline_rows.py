@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from itertools import pairwise
 from typing import Any
@@ -26,13 +26,14 @@ def rows_of(
     children: Mapping[str, Sequence[Run]],
     held: Mapping[str, datetime],
     took: Mapping[str, str],
+    run_url: Callable[[str], str],
 ) -> list[Row]:
     """Return the rows of these steps; ``held`` tells which of them a worker has in hand at this moment."""
     rows: list[Row] = []
     for step, depth in lanes(list(steps)):
         rows.append(
             Row(
-                label=step.name if not step.branch else step.key,
+                label=step.key,
                 key=step.key,
                 status=step.status,
                 took=took.get(step.key, ""),
@@ -41,11 +42,11 @@ def rows_of(
             )
         )
         for child in list(children.get(step.key, ()))[:MOST_CHILDREN]:
-            rows.append(_child(child, depth + 1))  # noqa: PERF401  children stand between the rows of steps
+            rows.append(_child(child, depth + 1, run_url(child.pk)))  # noqa: PERF401  children stand between the rows of steps
     return rows
 
 
-def _child(child: Run, depth: int) -> Row:
+def _child(child: Run, depth: int, url: str) -> Row:
     spans = []
     if child.started_at is None or child.started_at > child.created_at:
         spans.append(
@@ -59,6 +60,7 @@ def _child(child: Run, depth: int) -> Row:
         label=child.workflow,
         key="",
         run_id=child.pk,
+        url=url,
         status=child.status,
         took="",
         depth=depth,

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 
 _FRAME = re.compile(r'^  File "(?P<path>.*)", line \d+')
 #: Where the code of others lives: packages, the standard library, and the engine itself.
-_OTHERS = re.compile(r"[/\\](site-packages|dist-packages|django_workflow|lib[/\\]python\d)[/\\]|^<")
+_OTHERS = re.compile(
+    r"[/\\](site-packages|dist-packages|django_workflow|lib[/\\]python[\d.]+)[/\\]|^<"
+)
 
 
 @dataclass(frozen=True, kw_only=True)

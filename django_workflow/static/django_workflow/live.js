@@ -20,8 +20,11 @@
     return Boolean(selection && !selection.isCollapsed && story().contains(selection.anchorNode));
   };
 
+  // A step is being opened, or is open: what was asked from this story must not be lost with it.
+  const isOpening = () => Boolean(story().querySelector(".htmx-request") || document.querySelector("dialog[open]"));
+
   const tick = () => {
-    if (isLive() && !document.hidden && !isReading()) htmx.trigger(story(), "dw:tick");
+    if (isLive() && !document.hidden && !isReading() && !isOpening()) htmx.trigger(story(), "dw:tick");
   };
 
   const timer = setInterval(() => {
@@ -42,7 +45,7 @@
       clearInterval(timer);
       return;
     }
-    if (xhr.responseText === last) {
+    if (isOpening() || xhr.responseText === last) {
       event.detail.shouldSwap = false;
       return;
     }

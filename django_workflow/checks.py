@@ -61,7 +61,7 @@ def _alias(settings: conf.Settings | None) -> str | None:
 
 
 def check_settings(**_: Any) -> list[CheckMessage]:
-    """E001, E002, E012: the ``WORKFLOW`` setting itself."""
+    """E001, E002, E012, E015: the ``WORKFLOW`` setting itself."""
     hint = "docs/reference/settings.md lists every setting with its default."
     found = [_error(1, message, hint) for _, message in conf.problems()]
     settings = _read()
@@ -80,6 +80,12 @@ def check_settings(**_: Any) -> list[CheckMessage]:
         except InvalidOptionError as error:
             hint = "Give the dotted path of a function, or None to write to nobody."
             found.append(_error(12, str(error), hint))
+    if settings is not None and settings.RUN_FILTER is not None:
+        try:
+            load(settings.RUN_FILTER, 'WORKFLOW["RUN_FILTER"]')
+        except InvalidOptionError as error:
+            hint = "Give the dotted path of a function (request, runs), or None to show all runs."
+            found.append(_error(15, str(error), hint))
     return found
 
 

@@ -76,6 +76,7 @@ class Settings:
     SIGNING_KEYS: tuple[str, ...] = ()
     ISSUER: str = "django_workflow"
     MIDDLEWARE: tuple[str, ...] = ()
+    RUN_FILTER: str | None = None
 
     @property
     def default_transport(self) -> str:
@@ -253,6 +254,7 @@ _READERS: Mapping[str, Callable[[str, Any], Any]] = {
     "SIGNING_KEYS": _keys,
     "ISSUER": _text,
     "MIDDLEWARE": _paths,
+    "RUN_FILTER": _optional_text,
 }
 
 

@@ -19,8 +19,7 @@ from django_workflow.admin.dead_letter_care import DRY_PERMISSION, NOTE_PERMISSI
 from django_workflow.admin.dead_letters import Group, dead_letters
 from django_workflow.admin.rows import page_context
 from django_workflow.admin.verbs import MOST_AT_ONCE, ON_GROUP
-from django_workflow.conf import settings
-from django_workflow.models import Run
+from django_workflow.runtime.visibility import visible_runs
 
 
 class ErrorFilter(admin.SimpleListFilter):
@@ -39,7 +38,7 @@ class ErrorFilter(admin.SimpleListFilter):
         mark = self.value()
         if not mark:
             return queryset
-        group = dead_letters().find(mark)
+        group = dead_letters(queryset).find(mark)
         return queryset.filter(pk__in=group.run_ids) if group is not None else queryset.none()
 
 
@@ -67,7 +66,7 @@ class DeadLetterAdmin(CareAdmin):
         """Show the groups: those to be looked at, those that kill their processes, those that are ignored."""
         if not self.has_view_permission(request):
             raise PermissionDenied
-        found, notes, now = dead_letters(), self.notes(), timezone.now()
+        found, notes, now = dead_letters(visible_runs(request)), self.notes(), timezone.now()
         lines = [self._line(request, group, notes, now) for group in found.groups]
         parts: list[tuple[str, str, str, list[Any]]] = [
             ("open", _("Dead letters"), "", []),
@@ -136,11 +135,11 @@ class DeadLetterAdmin(CareAdmin):
         # What is done is done to those that were shown, whatever has joined the group since.
         ids, count = request.POST.getlist("run"), 0
         if request.method != "POST":
-            group = dead_letters().find(mark)
+            group = dead_letters(visible_runs(request)).find(mark)
             ids = [] if group is None else group.run_ids
             count = len(ids)
         large = ("payload_text", "result_text", "headers_text", "options_text", "failure_text")
-        found = Run.objects.using(settings().DATABASE).filter(pk__in=ids[:MOST_AT_ONCE])
+        found = visible_runs(request).filter(pk__in=ids[:MOST_AT_ONCE])
         runs = list(found.defer(*large).order_by("-created_at", "id"))
         title = ngettext("%(verb)s %(count)d run?", "%(verb)s %(count)d runs?", len(runs))
         extra: dict[str, Any] = {"is_group": True}

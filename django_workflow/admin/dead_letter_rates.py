@@ -35,6 +35,7 @@ from django_workflow.core.plain import plain
 from django_workflow.core.types import FINISHED
 from django_workflow.models import Run
 from django_workflow.runtime.redriving import MOST_A_MINUTE, NAME, start_redrive
+from django_workflow.runtime.visibility import visible_runs
 
 DEFAULT_A_MINUTE = 30
 ENDED_SHOWN = 3
@@ -104,7 +105,7 @@ class RateAdmin(DefinitionsAdmin):
         is_sent = request.method == "POST"
         # What is done is done to those that were there when it was asked, whatever has joined the group since.
         seen = _moment(request.POST.get("seen", "")) if is_sent else timezone.now()
-        group = dead_letters().find(mark)
+        group = dead_letters(visible_runs(request)).find(mark)
         ids = group.until(seen) if group is not None and seen is not None else []
         if group is None or not ids:
             text = _("There is nothing left in this group that this could be done to.")

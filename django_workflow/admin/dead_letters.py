@@ -8,6 +8,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
+from django.db.models import QuerySet
 from django.utils.crypto import salted_hmac
 
 from django_workflow.conf import settings
@@ -129,10 +130,10 @@ class DeadLetters:
         return next((group for group in self.groups if group.fingerprint == mark), None)
 
 
-def dead_letters() -> DeadLetters:
-    """Return the latest dead letters in groups, the largest first; one query."""
+def dead_letters(runs: QuerySet[Run] | None = None) -> DeadLetters:
+    """Return the latest dead letters, of these runs or of all, in groups, the largest first; one query."""
     found = (
-        Run.objects.using(settings().DATABASE)
+        (Run.objects.using(settings().DATABASE) if runs is None else runs)
         .filter(status__in=DEAD_LETTER)
         .order_by("-created_at", "id")
         .only("id", "workflow", "status", "failure_text", "finished_at", "created_at")

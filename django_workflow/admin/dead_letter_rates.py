@@ -93,6 +93,14 @@ class RateAdmin(DefinitionsAdmin):
         found = f"{self.admin_site.name}:django_workflow_dead_letters_{page}"
         return reverse(found, args=[group.fingerprint, *more])
 
+    def refuse_quarantined(self, request: HttpRequest) -> HttpResponse:
+        """Send back who would go on with crash loops all at once."""
+        text = _(
+            "These killed their processes again and again: resume them one by one, each on its own page."
+        )
+        self.message_user(request, text, messages.ERROR)
+        return HttpResponseRedirect(self.dead_letters_url())
+
     def rate_view(self, request: HttpRequest, mark: str, name: str) -> HttpResponse:
         """Ask how fast it is to be done to a group, and begin."""
         verb = next((verb for verb in ON_GROUP if verb.name == name), None)
@@ -111,6 +119,8 @@ class RateAdmin(DefinitionsAdmin):
             text = _("There is nothing left in this group that this could be done to.")
             self.message_user(request, text, messages.WARNING)
             return HttpResponseRedirect(self.dead_letters_url())
+        if group.is_quarantined:
+            return self.refuse_quarantined(request)
         form = RateForm(request.POST if is_sent else None, row=verb, is_grave=name == "delete")
         if is_sent and form.is_valid():
             try:

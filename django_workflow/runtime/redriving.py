@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from math import ceil
 from typing import Any, TypedDict
 
+from django.contrib.auth import get_user_model
 from django.db import transaction
 
 from django_workflow.conf import settings
@@ -49,7 +50,17 @@ def act_on(
     """Do it to some runs, each for itself; return per run its id, what was made of it, and why nothing was done."""
     name, user_id = by
     actor = Actor(name, user_id, "redrive")
+    if user_id and not _may_still(verb, user_id):
+        told = f"{name} may do this no more."
+        return [[run_id, "", told] for run_id in ids]
     return [[run_id, *_act(verb, run_id, actor, why, force)] for run_id in ids]
+
+
+def _may_still(verb: str, user_id: str) -> bool:
+    """Tell whether who has begun this is still active, and has the permission: it may go on for days."""
+    model: Any = get_user_model()
+    user = model._default_manager.filter(pk=user_id).first()
+    return user is not None and bool(user.has_perm(f"django_workflow.{verb}_run"))
 
 
 def _act(verb: str, run_id: str, actor: Actor, why: str, force: bool) -> tuple[str, str]:

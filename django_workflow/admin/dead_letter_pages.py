@@ -16,9 +16,10 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
 from django_workflow.admin.dead_letter_care import DRY_PERMISSION, NOTE_PERMISSION, CareAdmin
+from django_workflow.admin.dead_letter_verbs import LETTER_VERBS
 from django_workflow.admin.dead_letters import Group, dead_letters
 from django_workflow.admin.rows import page_context
-from django_workflow.admin.verbs import DELETE, MOST_AT_ONCE, ON_GROUP
+from django_workflow.admin.verbs import DELETE, MOST_AT_ONCE
 from django_workflow.runtime.visibility import visible_runs
 
 
@@ -99,7 +100,7 @@ class DeadLetterAdmin(CareAdmin):
     ) -> dict[str, Any]:
         runs = reverse(f"{self.admin_site.name}:django_workflow_run_changelist")
         # What has killed its processes is gone on with run by run, on the page of each, by somebody who looks.
-        offered = (DELETE,) if group.is_quarantined else ON_GROUP
+        offered = (DELETE,) if group.is_quarantined else LETTER_VERBS
         verbs = [verb for verb in offered if verb.is_allowed(request)]
         note = notes.get(group.fingerprint)
         part = "quarantine" if group.is_quarantined else "open"
@@ -126,7 +127,7 @@ class DeadLetterAdmin(CareAdmin):
 
     def group_view(self, request: HttpRequest, mark: str, name: str) -> HttpResponse:
         """Ask about a group, or do a verb to those of it that were shown."""
-        verb = next((verb for verb in ON_GROUP if verb.name == name), None)
+        verb = next((verb for verb in LETTER_VERBS if verb.name == name), None)
         if verb is None:
             raise Http404
         if not self.has_view_permission(request) or not verb.is_allowed(request):

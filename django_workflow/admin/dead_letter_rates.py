@@ -24,10 +24,11 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
 from django_workflow.admin.base import run_link
+from django_workflow.admin.dead_letter_verbs import LETTER_VERBS
 from django_workflow.admin.dead_letters import Group, dead_letters
 from django_workflow.admin.definitions import DefinitionsAdmin
 from django_workflow.admin.rows import WhyForm, page_context
-from django_workflow.admin.verbs import ON_GROUP, Verb
+from django_workflow.admin.verbs import Verb
 from django_workflow.conf import settings
 from django_workflow.core.actors import Actor
 from django_workflow.core.exceptions import WorkflowError
@@ -103,7 +104,7 @@ class RateAdmin(DefinitionsAdmin):
 
     def rate_view(self, request: HttpRequest, mark: str, name: str) -> HttpResponse:
         """Ask how fast it is to be done to a group, and begin."""
-        verb = next((verb for verb in ON_GROUP if verb.name == name), None)
+        verb = next((verb for verb in LETTER_VERBS if verb.name == name), None)
         if verb is None:
             raise Http404
         if not self.has_view_permission(request) or not verb.is_allowed(request):
@@ -179,7 +180,7 @@ class RateAdmin(DefinitionsAdmin):
         if run is None:
             raise Http404
         asked = _asked(run)
-        verb = next((verb for verb in ON_GROUP if verb.name == asked.get("verb")), None)
+        verb = next((verb for verb in LETTER_VERBS if verb.name == asked.get("verb")), None)
         if verb is None or not verb.is_allowed(request):
             raise PermissionDenied
         is_sent = request.method == "POST"
@@ -214,12 +215,12 @@ class RateAdmin(DefinitionsAdmin):
         going = list(runs.unfinished_or_paused().order_by("-created_at", "id")[:20])
         ended = list(runs.filter(status__in=FINISHED).order_by("-created_at", "id")[:ENDED_SHOWN])
         stop = f"{self.admin_site.name}:django_workflow_dead_letters_stop"
-        allowed = {verb.name for verb in ON_GROUP if verb.is_allowed(request)}
+        allowed = {verb.name for verb in LETTER_VERBS if verb.is_allowed(request)}
         lines = []
         for run in [*going, *ended]:
             asked, result = _asked(run), _mapping(plain(run.result_text))
             is_going = not run.is_finished
-            verb = next((one.label for one in ON_GROUP if one.name == asked.get("verb")), "")
+            verb = next((one.label for one in LETTER_VERBS if one.name == asked.get("verb")), "")
             lines.append(
                 {
                     "run": run,

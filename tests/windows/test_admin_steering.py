@@ -26,6 +26,11 @@ from django_workflow import (
 )
 from django_workflow.admin.dead_letters import SHOWN, Group, dead_letters
 from django_workflow.admin.definitions import definitions
+from django_workflow.core.exceptions import (
+    RunNotFoundError,
+    RunStateError,
+    WorkflowNotFoundError,
+)
 from django_workflow.core.workflow import registry
 from django_workflow.models import (
     Action,
@@ -36,6 +41,7 @@ from django_workflow.models import (
     Schedule,
 )
 from django_workflow.runtime.dry_retry import dry_retry
+from django_workflow.runtime.handler_again import rerun_handler
 from django_workflow.runtime.redriving import NAME, pace, start_redrive
 from django_workflow.runtime.steering import note_error, steer_schedule
 from django_workflow.runtime.worker import drain
@@ -706,3 +712,61 @@ def test_lists_take_the_same_queries_for_any_number(
 
     assert [queries(admin, path) for path in paths] == few
     assert max(few) <= 8
+
+
+# The failure handler, again
+
+
+def handled(actor: Workflow[Any, Any]) -> Run:
+    def handle(ctx: WorkflowContext[Any], failure: Any) -> None:
+        ctx.run("refund", refuse, "no refund")
+
+    actor.on_failure(handle)
+    run = made(actor, fails="x")
+    assert (run.status, run.handler_status) == ("failed", "failed")
+    return run
+
+
+def test_a_failed_handler_is_run_again(
+    admin: Client, actor: Workflow[Any, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = handled(actor)
+    monkeypatch.setattr(f"{__name__}.broken", False)
+    path = url("dead_letters_group", dead_letters().groups[0].fingerprint, "rerun_handler")
+    assert "Rerun handler" in page(admin, path)
+
+    told(admin, path, post="yes", run="one", why="the bank is back")
+
+    assert not Run.objects.stuck().exists()
+    drain()
+    run.refresh()
+    assert (run.status, run.handler_status, run.handler_failure) == ("failed", "completed", None)
+    assert (kept().verb, kept().run_id, kept().why) == ("rerun_handler", "one", "the bank is back")
+    assert run.steps.filter(name="refund").count() == 2
+    with pytest.raises(RunStateError, match="only a handler that failed"):
+        rerun_handler("one")
+
+
+def test_a_handler_is_run_again_at_a_rate(
+    actor: Workflow[Any, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = handled(actor)
+    monkeypatch.setattr(f"{__name__}.broken", False)
+
+    start_redrive("rerun_handler", ["one"], per_minute=60, actor=None)
+    drain()
+
+    assert run.refresh().handler_status == "completed"
+
+
+def test_a_handler_is_not_run_again_where_there_is_none(actor: Workflow[Any, Any]) -> None:
+    made(actor, fails="x")
+
+    with pytest.raises(RunStateError, match="has no failure handler"):
+        rerun_handler("one")
+    with pytest.raises(RunNotFoundError):
+        rerun_handler("none")
+    registry.remove("adm_steer")
+    with pytest.raises(WorkflowNotFoundError):
+        rerun_handler("one")
+    workflow(name="adm_steer")(acting)

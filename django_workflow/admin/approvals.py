@@ -32,6 +32,7 @@ from django_workflow.core.ports import get_runtime
 from django_workflow.models import Approval
 from django_workflow.runtime.approvals import COMMENT_LENGTH, form_of, may_decide, refuse_closed
 from django_workflow.runtime.delegating import delegate
+from django_workflow.runtime.visible import visible_runs
 
 #: Names that no form of a project is likely to use; those of the page behind the mail's link.
 DECISION = "workflow_decision"
@@ -90,6 +91,10 @@ class StandingFilter(admin.SimpleListFilter):
         return queryset.filter(decision=wanted) if wanted else queryset.open()
 
 
+def _visible(request: HttpRequest) -> Q:
+    return Q(run_id__in=visible_runs(request).order_by().values("pk"))
+
+
 @admin.register(Approval)
 class ApprovalAdmin(SteeredAdmin):
     """An inbox: everybody who may enter the admin finds what they may decide, and no more without ``view_approval``."""
@@ -128,14 +133,16 @@ class ApprovalAdmin(SteeredAdmin):
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         """Return those of the user, or all with ``view_approval``."""
         found: QuerySet[Any] = super().get_queryset(request)
-        if super().has_view_permission(request):
-            return found
         user: Any = request.user
         asked = found.exclude(permission="").order_by()
         named = asked.values_list("permission", flat=True).distinct()
         held = [permission for permission in named if user.has_perm(permission)]
         mine = Approval.objects.using(settings().DATABASE).assigned_to(user).order_by()
-        return found.filter(Q(Exists(mine.filter(pk=OuterRef("pk")))) | Q(permission__in=held))
+        own = Q(Exists(mine.filter(pk=OuterRef("pk")))) | Q(permission__in=held)
+        if not super().has_view_permission(request):
+            return found.filter(own)
+        # What one is asked to decide one may see, whatever its run is about.
+        return found if settings().VISIBLE_RUNS is None else found.filter(own | _visible(request))
 
     # The list
 

@@ -28,6 +28,7 @@ from django_workflow.core.actors import NAME_LENGTH, Actor
 from django_workflow.models import DeadLetterNote
 from django_workflow.runtime.dry_retry import DryRetry, dry_retry
 from django_workflow.runtime.steering import NOTE_LENGTH, note_error
+from django_workflow.runtime.visible import visible_runs
 
 NOTE_PERMISSION = "django_workflow.change_deadletternote"
 DRY_PERMISSION = "django_workflow.resume_run"
@@ -101,7 +102,7 @@ class CareAdmin(RateAdmin):
         if request.method not in ("GET", "HEAD", "POST"):
             return HttpResponseNotAllowed(["GET", "HEAD", "POST"])
         note = DeadLetterNote.objects.using(settings().DATABASE).filter(pk=mark).first()
-        if note is None and dead_letters().find(mark) is None:
+        if note is None and dead_letters(visible_runs(request)).find(mark) is None:
             raise Http404
         is_sent = request.method == "POST"
         form = NoteForm(request.POST if is_sent else None, row=note)
@@ -132,7 +133,7 @@ class CareAdmin(RateAdmin):
             raise PermissionDenied
         if request.method not in ("GET", "HEAD", "POST"):
             return HttpResponseNotAllowed(["GET", "HEAD", "POST"])
-        group = dead_letters().find(mark)
+        group = dead_letters(visible_runs(request)).find(mark)
         if group is None:
             raise Http404
         found: list[DryRetry] = []

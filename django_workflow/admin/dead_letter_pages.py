@@ -16,9 +16,10 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
 from django_workflow.admin.dead_letter_care import DRY_PERMISSION, NOTE_PERMISSION, CareAdmin
+from django_workflow.admin.dead_letter_verbs import LETTER_VERBS
 from django_workflow.admin.dead_letters import Group, dead_letters
 from django_workflow.admin.rows import page_context
-from django_workflow.admin.verbs import MOST_AT_ONCE, ON_GROUP
+from django_workflow.admin.verbs import DELETE, MOST_AT_ONCE
 from django_workflow.runtime.visible import visible_runs
 
 
@@ -74,8 +75,8 @@ class DeadLetterAdmin(CareAdmin):
                 "quarantine",
                 _("In quarantine"),
                 _(
-                    "These killed their processes again and again, and are blocked. Find out why before one is resumed: "
-                    "it may take its worker with it, and all that runs there."
+                    "These killed their processes again and again, and are blocked. Find out why, and resume them one by "
+                    "one, each on its own page: it may take its worker with it, and all that runs there."
                 ),
                 [],
             ),
@@ -98,7 +99,9 @@ class DeadLetterAdmin(CareAdmin):
         self, request: HttpRequest, group: Group, notes: dict[str, Any], now: Any
     ) -> dict[str, Any]:
         runs = reverse(f"{self.admin_site.name}:django_workflow_run_changelist")
-        verbs = [verb for verb in ON_GROUP if verb.is_allowed(request)]
+        # What has killed its processes is gone on with run by run, on the page of each, by somebody who looks.
+        offered = (DELETE,) if group.is_quarantined else LETTER_VERBS
+        verbs = [verb for verb in offered if verb.is_allowed(request)]
         note = notes.get(group.fingerprint)
         part = "quarantine" if group.is_quarantined else "open"
         user: Any = request.user
@@ -111,7 +114,6 @@ class DeadLetterAdmin(CareAdmin):
             "states": sorted(group.states.items()),
             "workflows": group.workflows.most_common(),
             "verbs": [(verb, self.group_page_url("group", group, verb.name)) for verb in verbs],
-            # One at a time, and by somebody who looks.
             "rates": []
             if group.is_quarantined
             else [(verb, self.group_page_url("rate", group, verb.name)) for verb in verbs],
@@ -125,7 +127,7 @@ class DeadLetterAdmin(CareAdmin):
 
     def group_view(self, request: HttpRequest, mark: str, name: str) -> HttpResponse:
         """Ask about a group, or do a verb to those of it that were shown."""
-        verb = next((verb for verb in ON_GROUP if verb.name == name), None)
+        verb = next((verb for verb in LETTER_VERBS if verb.name == name), None)
         if verb is None:
             raise Http404
         if not self.has_view_permission(request) or not verb.is_allowed(request):
@@ -137,6 +139,8 @@ class DeadLetterAdmin(CareAdmin):
         if request.method != "POST":
             group = dead_letters(visible_runs(request)).find(mark)
             ids = [] if group is None else group.run_ids
+            if group is not None and group.is_quarantined and verb is not DELETE:
+                return self.refuse_quarantined(request)
             count = len(ids)
         large = ("payload_text", "result_text", "headers_text", "options_text", "failure_text")
         found = visible_runs(request).filter(pk__in=ids[:MOST_AT_ONCE])

@@ -24,10 +24,11 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
 from django_workflow.admin.base import run_link
+from django_workflow.admin.dead_letter_verbs import LETTER_VERBS
 from django_workflow.admin.dead_letters import Group, dead_letters
 from django_workflow.admin.definitions import DefinitionsAdmin
 from django_workflow.admin.rows import WhyForm, page_context
-from django_workflow.admin.verbs import ON_GROUP, Verb
+from django_workflow.admin.verbs import Verb
 from django_workflow.conf import settings
 from django_workflow.core.actors import Actor
 from django_workflow.core.exceptions import WorkflowError
@@ -35,6 +36,7 @@ from django_workflow.core.plain import plain
 from django_workflow.core.types import FINISHED
 from django_workflow.models import Run
 from django_workflow.runtime.redriving import MOST_A_MINUTE, NAME, start_redrive
+from django_workflow.runtime.visible import visible_runs
 
 DEFAULT_A_MINUTE = 30
 ENDED_SHOWN = 3
@@ -92,9 +94,17 @@ class RateAdmin(DefinitionsAdmin):
         found = f"{self.admin_site.name}:django_workflow_dead_letters_{page}"
         return reverse(found, args=[group.fingerprint, *more])
 
+    def refuse_quarantined(self, request: HttpRequest) -> HttpResponse:
+        """Send back who would go on with crash loops all at once."""
+        text = _(
+            "These killed their processes again and again: resume them one by one, each on its own page."
+        )
+        self.message_user(request, text, messages.ERROR)
+        return HttpResponseRedirect(self.dead_letters_url())
+
     def rate_view(self, request: HttpRequest, mark: str, name: str) -> HttpResponse:
         """Ask how fast it is to be done to a group, and begin."""
-        verb = next((verb for verb in ON_GROUP if verb.name == name), None)
+        verb = next((verb for verb in LETTER_VERBS if verb.name == name), None)
         if verb is None:
             raise Http404
         if not self.has_view_permission(request) or not verb.is_allowed(request):
@@ -104,12 +114,14 @@ class RateAdmin(DefinitionsAdmin):
         is_sent = request.method == "POST"
         # What is done is done to those that were there when it was asked, whatever has joined the group since.
         seen = _moment(request.POST.get("seen", "")) if is_sent else timezone.now()
-        group = dead_letters().find(mark)
+        group = dead_letters(visible_runs(request)).find(mark)
         ids = group.until(seen) if group is not None and seen is not None else []
         if group is None or not ids:
             text = _("There is nothing left in this group that this could be done to.")
             self.message_user(request, text, messages.WARNING)
             return HttpResponseRedirect(self.dead_letters_url())
+        if group.is_quarantined:
+            return self.refuse_quarantined(request)
         form = RateForm(request.POST if is_sent else None, row=verb, is_grave=name == "delete")
         if is_sent and form.is_valid():
             try:
@@ -168,7 +180,7 @@ class RateAdmin(DefinitionsAdmin):
         if run is None:
             raise Http404
         asked = _asked(run)
-        verb = next((verb for verb in ON_GROUP if verb.name == asked.get("verb")), None)
+        verb = next((verb for verb in LETTER_VERBS if verb.name == asked.get("verb")), None)
         if verb is None or not verb.is_allowed(request):
             raise PermissionDenied
         is_sent = request.method == "POST"
@@ -203,12 +215,12 @@ class RateAdmin(DefinitionsAdmin):
         going = list(runs.unfinished_or_paused().order_by("-created_at", "id")[:20])
         ended = list(runs.filter(status__in=FINISHED).order_by("-created_at", "id")[:ENDED_SHOWN])
         stop = f"{self.admin_site.name}:django_workflow_dead_letters_stop"
-        allowed = {verb.name for verb in ON_GROUP if verb.is_allowed(request)}
+        allowed = {verb.name for verb in LETTER_VERBS if verb.is_allowed(request)}
         lines = []
         for run in [*going, *ended]:
             asked, result = _asked(run), _mapping(plain(run.result_text))
             is_going = not run.is_finished
-            verb = next((one.label for one in ON_GROUP if one.name == asked.get("verb")), "")
+            verb = next((one.label for one in LETTER_VERBS if one.name == asked.get("verb")), "")
             lines.append(
                 {
                     "run": run,

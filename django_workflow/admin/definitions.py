@@ -8,7 +8,7 @@ from typing import Any
 
 from django.contrib.admin.utils import quote, unquote
 from django.core.exceptions import PermissionDenied
-from django.db.models import Count
+from django.db.models import Count, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed
 from django.template.response import TemplateResponse
 from django.urls import NoReverseMatch, URLPattern, path, reverse
@@ -23,6 +23,7 @@ from django_workflow.core.types import DEAD_LETTER, FINISHED, RunStatus
 from django_workflow.core.workflow import registry
 from django_workflow.models import Run, Schedule
 from django_workflow.runtime.dry_retry import held_against
+from django_workflow.runtime.visible import visible_runs
 
 #: How many living runs are held against the code while somebody waits for the page.
 MOST_HELD = 500
@@ -63,14 +64,15 @@ class Definition:
         return sum(one.living for one in self.versions.values() if not one.is_known)
 
 
-def definitions() -> list[Definition]:
+def definitions(runs: QuerySet[Run] | None = None) -> list[Definition]:
     """Return the workflows of this process and those of runs that have not ended, by name; one query."""
     found = {one.name: _known(one) for one in registry}
-    runs = Run.objects.using(settings().DATABASE).filter(status__in=LIVING).order_by()
+    all_of_them = Run.objects.using(settings().DATABASE) if runs is None else runs
+    living = all_of_them.filter(status__in=LIVING).order_by()
     counts: dict[tuple[str, str], dict[str, int]] = defaultdict(dict)
-    for name, version, status, count in runs.values_list("workflow", "version", "status").annotate(
-        count=Count("pk")
-    ):
+    for name, version, status, count in living.values_list(
+        "workflow", "version", "status"
+    ).annotate(count=Count("pk")):
         counts[name, version][status] = count
     for (name, version), by_status in counts.items():
         definition = found.setdefault(name, Definition(name=name, is_known=False))
@@ -129,7 +131,7 @@ class DefinitionsAdmin(ActingAdmin):
         """Show the workflows."""
         if not self.has_view_permission(request):
             raise PermissionDenied
-        found = definitions()
+        found = definitions(visible_runs(request))
         context = page_context(
             self,
             request,
@@ -144,7 +146,9 @@ class DefinitionsAdmin(ActingAdmin):
             raise PermissionDenied
         if request.method not in ("GET", "HEAD", "POST"):
             return HttpResponseNotAllowed(["GET", "HEAD", "POST"])
-        found = next((one for one in definitions() if one.name == unquote(name)), None)
+        found = next(
+            (one for one in definitions(visible_runs(request)) if one.name == unquote(name)), None
+        )
         if found is None:
             raise Http404
         runs = reverse(f"{self.admin_site.name}:django_workflow_run_changelist")
@@ -166,7 +170,10 @@ class DefinitionsAdmin(ActingAdmin):
         if request.method == "POST":
             if not context["may_check"]:
                 raise PermissionDenied
-            looked_at, findings = held_against(found.name, MOST_HELD)
+            looked_at, all_findings = held_against(found.name, MOST_HELD)
+            ids = [one.run_id for one in all_findings]
+            seen = set(visible_runs(request).filter(pk__in=ids).values_list("pk", flat=True))
+            findings = [one for one in all_findings if one.run_id in seen]
             context |= {
                 "is_checked": True,
                 "looked_at": looked_at,

@@ -21,9 +21,9 @@ from django.utils.translation import gettext_lazy as _
 from django_workflow.admin.base import STYLE, may_see_payloads, run_link
 from django_workflow.admin.rows import PAGES_STYLE
 from django_workflow.admin.story import took
-from django_workflow.conf import settings
 from django_workflow.models import Run
 from django_workflow.models.about import reference
+from django_workflow.runtime.visible import visible_runs
 
 RUNS_SHOWN = 20
 
@@ -40,6 +40,9 @@ class _Checks(InlineModelAdminChecks):
 
 class _Runs(BaseModelFormSet):  # type: ignore[type-arg]
     """No form at all: it saves nothing, and whatever was posted does not make the page's own form fail."""
+
+    #: Those that the user may see.
+    runs: Any = None
 
     def __init__(
         self, data: Any = None, files: Any = None, instance: Any = None, **options: Any
@@ -81,7 +84,8 @@ class _Runs(BaseModelFormSet):  # type: ignore[type-arg]
         row = self.instance
         if row is None or row.pk is None or row._state.adding:
             return None
-        return Run.objects.using(settings().DATABASE).about(row)
+        found: Any = self.runs
+        return found.about(row)
 
 
 class WorkflowRunsInline(InlineModelAdmin):  # type: ignore[type-arg]
@@ -108,6 +112,7 @@ class WorkflowRunsInline(InlineModelAdmin):  # type: ignore[type-arg]
             Run, form=ModelForm, formset=_Runs, fields=(), extra=0, max_num=0, can_delete=False
         )
         return type("Runs", (made,), {
+            "runs": visible_runs(request),
             "sees": may_see_payloads(request),
             "site": self.admin_site.name,
             "all_url": property(_all_url),

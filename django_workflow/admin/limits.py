@@ -16,6 +16,7 @@ from django.utils.translation import gettext_lazy
 
 from django_workflow.admin.base import badge, run_link
 from django_workflow.admin.rows import RowVerb, SteeredAdmin, WhyForm
+from django_workflow.admin.seeing import of_visible_runs
 from django_workflow.conf import settings
 from django_workflow.core.anywhere import flow_control
 from django_workflow.core.durations import format_duration, parse_duration
@@ -217,7 +218,7 @@ class FlowKeyAdmin(SteeredAdmin):
     def panel_of(self, request: HttpRequest, row: FlowKey) -> dict[str, Any]:
         """Return what its page shows."""
         tickets = FlowTicket.objects.using(settings().DATABASE).filter(flow_key=row.pk)
-        line = tickets.order_by("-priority", "id")[:LINE_SHOWN]
+        line = of_visible_runs(request, tickets).order_by("-priority", "id")[:LINE_SHOWN]
         site = self.admin_site.name
         return {
             "standing": flow_control(row.pk).state(),

@@ -13,6 +13,7 @@ from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 
 from django_workflow.admin.base import ReadOnlyAdmin, may_see_payloads, run_link
+from django_workflow.admin.seeing import OfVisibleRuns
 from django_workflow.models import Action, Delivery, Event
 from django_workflow.models.shown import shown_event
 
@@ -20,7 +21,7 @@ MOST_SAID = 200
 
 
 @admin.register(Delivery)
-class DeliveryAdmin(ReadOnlyAdmin):
+class DeliveryAdmin(OfVisibleRuns, ReadOnlyAdmin):
     """What is due."""
 
     search_fields = ("run_id__startswith",)
@@ -71,8 +72,10 @@ class MailboxFilter(admin.SimpleListFilter):
 
 
 @admin.register(Event)
-class EventAdmin(ReadOnlyAdmin):
+class EventAdmin(OfVisibleRuns, ReadOnlyAdmin):
     """What was sent."""
+
+    of_no_run = None
 
     list_display = ("event_id", "run_link", "created_at", "became", "expires_at")
     list_filter = (MailboxFilter,)
@@ -109,8 +112,10 @@ class EventAdmin(ReadOnlyAdmin):
 
 
 @admin.register(Action)
-class ActionAdmin(ReadOnlyAdmin):
+class ActionAdmin(OfVisibleRuns, ReadOnlyAdmin):
     """Who did what, when, why, and through which door."""
+
+    of_no_run = ""
 
     list_display = ("at", "verb", "run_link", "subject", "actor", "door", "change", "reason")
     list_display_links = None

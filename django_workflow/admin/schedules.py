@@ -17,8 +17,9 @@ from django_workflow.admin.base import badge, run_link
 from django_workflow.admin.rows import RowVerb, SteeredAdmin
 from django_workflow.conf import settings
 from django_workflow.core.workflow import registry
-from django_workflow.models import Run, Schedule, ScheduledRun
+from django_workflow.models import Schedule, ScheduledRun
 from django_workflow.runtime.steering import steer_schedule
+from django_workflow.runtime.visible import visible_runs
 
 FIRES_SHOWN = 10
 RUNS_SHOWN = 20
@@ -155,7 +156,7 @@ class ScheduleAdmin(SteeredAdmin):
         """Return what its page shows."""
         now = timezone.now()
         ids = _run_ids(row)
-        runs = Run.objects.using(settings().DATABASE).filter(pk__in=ids)
+        runs = visible_runs(request).filter(pk__in=ids)
         found = runs.only("id", "workflow", "status", "created_at", "started_at", "finished_at")
         return {
             "fires": row.next_fires(FIRES_SHOWN),

@@ -21,15 +21,17 @@ from django.utils.translation import gettext_lazy, ngettext
 
 from django_workflow.admin.base import run_link
 from django_workflow.admin.rows import LONGEST_LOGGED, SteeredAdmin, WhyForm
+from django_workflow.admin.seeing import OfVisibleRuns
 from django_workflow.conf import settings
 from django_workflow.core.actors import Actor
 from django_workflow.core.anywhere import get_waiters
-from django_workflow.core.events import EVENT_ID_LENGTH, check_event_id
+from django_workflow.core.events import EVENT_ID_LENGTH, EventWaiter, check_event_id
 from django_workflow.core.exceptions import InvalidOptionError, WorkflowError
 from django_workflow.core.importable import load
 from django_workflow.core.types import StepKind
 from django_workflow.models import Approval, Step, Waiter, Webhook
 from django_workflow.runtime.steering import Sent, send_to_all
+from django_workflow.runtime.visible import visible_runs
 
 PERMISSION = "django_workflow.notify_run"
 MOST_SHOWN = 100
@@ -109,7 +111,7 @@ def raw_of(form: forms.BaseForm) -> dict[str, Any]:
 
 
 @admin.register(Waiter)
-class WaiterAdmin(SteeredAdmin):
+class WaiterAdmin(OfVisibleRuns, SteeredAdmin):
     """Steps that wait for events; those of approvals and webhooks have lists of their own."""
 
     panel = "django_workflow/admin/partials/_waiter.html"
@@ -224,12 +226,15 @@ class WaiterAdmin(SteeredAdmin):
 
     def _ask(self, request: HttpRequest, form: NotifyForm, event_id: str, own: Any) -> HttpResponse:
         site = self.admin_site.name
-        reached = []
+        reached, others = [], 0
         if event_id and "event_id" not in form.errors:
+            waiting = get_waiters(event_id)
+            shown = self._seen(request, waiting[:MOST_SHOWN])
             reached = [
                 (run_link(one.run.pk, site), one.run.workflow, one.step, one.since, one.until)
-                for one in get_waiters(event_id)[:MOST_SHOWN]
+                for one in shown
             ]
+            others = len(waiting) - len(shown)
         if own is not None:
             del form.fields["event_data"]
         context = self.page_context(
@@ -240,6 +245,8 @@ class WaiterAdmin(SteeredAdmin):
             fields=None if own is None else own.as_div(),
             event_id=event_id,
             reached=reached,
+            others=others,
+            count=len(reached) + others,
             is_seen=bool(event_id) and "event_id" not in form.errors,
             back=self.url_of("changelist"),
         )
@@ -247,6 +254,11 @@ class WaiterAdmin(SteeredAdmin):
         return TemplateResponse(
             request, "django_workflow/admin/notify.html", context, status=status
         )
+
+    def _seen(self, request: HttpRequest, waiting: list[EventWaiter]) -> list[EventWaiter]:
+        ids = [one.run.pk for one in waiting]
+        seen = set(visible_runs(request).filter(pk__in=ids).values_list("pk", flat=True))
+        return [one for one in waiting if one.run.pk in seen]
 
     def _keep(self, request: HttpRequest, sent: Sent, why: str) -> None:
         event, reached = sent.event, sent.event.reached or 0

@@ -14,6 +14,7 @@ from django.utils.translation import gettext_lazy
 
 from django_workflow.admin.base import badge, may_see_payloads, run_link
 from django_workflow.admin.rows import SteeredAdmin
+from django_workflow.admin.seeing import OfVisibleRuns
 from django_workflow.admin.story import shown_value
 from django_workflow.conf import settings
 from django_workflow.models import Event, Webhook
@@ -23,7 +24,7 @@ CALLS_SHOWN = 50
 
 
 @admin.register(Webhook)
-class WebhookAdmin(SteeredAdmin):
+class WebhookAdmin(OfVisibleRuns, SteeredAdmin):
     """Which runs can be called, and who has called them."""
 
     panel = "django_workflow/admin/partials/_webhook.html"

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from math import ceil
 from typing import Any, TypedDict
 
+from django.contrib.auth import get_user_model
 from django.db import transaction
 
 from django_workflow.conf import settings
@@ -17,9 +18,16 @@ from django_workflow.core.ports import get_runtime
 from django_workflow.core.workflow import workflow
 from django_workflow.models import Run
 from django_workflow.runtime.deletion import delete_runs
+from django_workflow.runtime.handler_again import rerun_handler
 
 NAME = "django_workflow.redrive"
-VERBS = ("resume", "restart", "delete")
+#: Each with the permission that it needs.
+VERBS = {
+    "resume": "resume_run",
+    "restart": "restart_run",
+    "rerun_handler": "resume_run",
+    "delete": "delete_run",
+}
 MOST_A_MINUTE = 6_000
 #: Each takes two steps of the journal.
 MOST_AT_ONCE = 2_000
@@ -49,7 +57,17 @@ def act_on(
     """Do it to some runs, each for itself; return per run its id, what was made of it, and why nothing was done."""
     name, user_id = by
     actor = Actor(name, user_id, "redrive")
+    if user_id and not _may_still(verb, user_id):
+        told = f"{name} may do this no more."
+        return [[run_id, "", told] for run_id in ids]
     return [[run_id, *_act(verb, run_id, actor, why, force)] for run_id in ids]
+
+
+def _may_still(verb: str, user_id: str) -> bool:
+    """Tell whether who has begun this is still active, and has the permission: it may go on for days."""
+    model: Any = get_user_model()
+    user = model._default_manager.filter(pk=user_id).first()
+    return user is not None and bool(user.has_perm(f"django_workflow.{VERBS[verb]}"))
 
 
 def _act(verb: str, run_id: str, actor: Actor, why: str, force: bool) -> tuple[str, str]:
@@ -61,6 +79,8 @@ def _act(verb: str, run_id: str, actor: Actor, why: str, force: bool) -> tuple[s
                 runtime.resume(run_id, force=force, actor=actor, why=why)
             elif verb == "restart":
                 return runtime.restart(run_id, actor=actor, why=why).pk, ""
+            elif verb == "rerun_handler":
+                rerun_handler(run_id, actor=actor, why=why)
             elif not delete_runs([run_id], actor=actor, why=why):
                 raise RunStateError(
                     "It is gone, has not ended, or its end is awaited.", run_id=run_id, state=""

@@ -22,6 +22,7 @@ from django_workflow import (
 from django_workflow.core.workflow import registry
 from django_workflow.models import Action, Approval, DeadLetterNote, Run, Schedule
 from django_workflow.runtime.delegating import delegate
+from django_workflow.runtime.handler_again import rerun_handler
 from django_workflow.runtime.redriving import act_on
 from django_workflow.runtime.steering import note_error, steer_key, steer_schedule
 from django_workflow.runtime.worker import drain
@@ -152,3 +153,28 @@ def test_keys_and_schedules_are_steered_by_many(crew: Threads) -> None:
     assert Action.objects.filter(subject="schedule s").count() == 16
     schedule = Schedule.objects.get()
     assert (schedule.due_at is None) == schedule.is_paused
+
+
+def test_a_handler_is_run_again_once(crew: Threads) -> None:
+    seen = []
+
+    def handle(ctx: WorkflowContext[Any], failure: Any) -> None:
+        ctx.run("note", lambda: seen.append(1))
+
+    run = steered.trigger("fail")
+    drain()
+    steered.on_failure(handle)
+
+    def again() -> bool:
+        try:
+            rerun_handler(run.pk)
+        except WorkflowError:
+            return False
+        return True
+
+    assert sorted(crew.together(again, again, again)) == [False, False, True]
+    drain()
+    assert seen == [1]
+    assert run.refresh().handler_status == "completed"
+    assert Action.objects.filter(verb="rerun_handler").count() == 1
+    assert not Run.objects.stuck().exists()

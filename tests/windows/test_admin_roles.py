@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -118,6 +119,14 @@ def ours() -> list[str]:
         name for name in names_of(admin.site.get_urls()) if name.startswith("django_workflow_")
     }
     return sorted(name.removeprefix("django_workflow_") for name in found)
+
+
+def test_every_permission_is_documented() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "how-to" / "admin-pages.md").read_text()
+    needed = {one for page in EXPECTED.values() for one in f"{page.get} {page.post or ''}".split()}
+    of_runs = {"cancel_run", "pause_run", NOBODY}
+
+    assert {one for one in needed - of_runs if f"`{one}`" not in text} == set()
 
 
 def refuse() -> None:

@@ -14,11 +14,19 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import clear_script_prefix, reverse, set_script_prefix
 
-from django_workflow import NonRetryableError, Workflow, WorkflowContext, flow_control, workflow
+from django_workflow import (
+    FlowControl,
+    NonRetryableError,
+    Workflow,
+    WorkflowContext,
+    flow_control,
+    workflow,
+)
 from django_workflow.admin.dead_letters import dead_letters
 from django_workflow.admin.inline import RUNS_SHOWN
 from django_workflow.core.workflow import registry
-from django_workflow.models import Approval, Run
+from django_workflow.models import Approval, ApprovalAssignee, Run
+from django_workflow.runtime.redriving import NAME
 from django_workflow.runtime.worker import drain
 from tests.app.models import Note
 from tests.windows.admin_urls import NoteAdmin, office
@@ -224,3 +232,51 @@ def test_the_line_that_a_project_writes_passes_the_checks() -> None:
     assert [
         found for found in NoteAdmin(Note, office).check() if isinstance(found, checks.Error)
     ] == []
+
+
+# Runs that a project hides
+
+
+def only_some(request: Any, runs: Any) -> Any:
+    return runs.exclude(pk__startswith="hidden")
+
+
+def test_hidden_runs_are_on_no_page(boss: Client, runs: Workflow[Any, Any], settings: Any) -> None:
+    note = Note.objects.create(text="a")
+    for kind in ("shown", "hidden"):
+        runs.trigger("wait", workflow_run_id=f"{kind}-waits", about=note)
+        runs.trigger("fail", workflow_run_id=f"{kind}-failed", about=note)
+        runs.trigger(
+            "wait", workflow_run_id=f"{kind}-line", flow_control=FlowControl("key", parallelism=1)
+        )
+    drain()
+    settings.WORKFLOW = {**settings.WORKFLOW, "VISIBLE_RUNS": f"{__name__}.only_some"}
+    # What one is asked oneself one sees; these are others'.
+    ApprovalAssignee.objects.update(value="somebody")
+    mark = dead_letters().groups[0].fingerprint
+    pages = [
+        ("dead_letters",),
+        ("dead_letters_group", mark, "resume"),
+        ("waiter_changelist",),
+        ("delivery_changelist",),
+        ("event_changelist",),
+        ("action_changelist",),
+        ("approval_changelist",),
+        ("flowkey_change", "key"),
+        ("definition", "site_5Frun"),
+    ]
+    for name, *args in pages:
+        html = boss.get(reverse(f"office:django_workflow_{name}", args=args)).content.decode()
+        assert "hidden-" not in html, name
+    assert "shown-" in boss.get(change(note)).content.decode()
+    assert "hidden-" not in boss.get(change(note)).content.decode()
+    dry = reverse("office:django_workflow_dead_letters_dry_retry", args=[mark])
+    assert "hidden-" not in boss.post(dry).content.decode()
+    notify = reverse("office:django_workflow_waiter_notify")
+    html = boss.get(f"{notify}?event_id=e").content.decode()
+    assert "hidden-" not in html
+    assert "that are not shown here" in html or "that is not shown here" in html
+    rate = reverse("office:django_workflow_dead_letters_rate", args=[mark, "resume"])
+    seen = boss.get(rate).content.decode().split('name="seen" value="')[1].split('"')[0]
+    boss.post(rate, {"per_minute": "60", "why": "", "seen": seen})
+    assert Run.objects.get(workflow=NAME).payload["ids"] == ["shown-failed"]

@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Permission, User
+from django.db import connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
 from django_workflow import (
@@ -24,6 +26,11 @@ from django_workflow import (
 )
 from django_workflow.admin.dead_letters import SHOWN, Group, dead_letters
 from django_workflow.admin.definitions import definitions
+from django_workflow.core.exceptions import (
+    RunNotFoundError,
+    RunStateError,
+    WorkflowNotFoundError,
+)
 from django_workflow.core.workflow import registry
 from django_workflow.models import (
     Action,
@@ -34,6 +41,7 @@ from django_workflow.models import (
     Schedule,
 )
 from django_workflow.runtime.dry_retry import dry_retry
+from django_workflow.runtime.handler_again import rerun_handler
 from django_workflow.runtime.redriving import NAME, pace, start_redrive
 from django_workflow.runtime.steering import note_error, steer_schedule
 from django_workflow.runtime.worker import drain
@@ -450,6 +458,11 @@ def test_crash_loops_are_in_quarantine(admin: Client, actor: Workflow[Any, Any])
 
     assert 'id="dw-quarantine"' in html
     assert "Resume at a rate" not in html
+    mark = dead_letters().groups[0].fingerprint
+    for page_name in ("group", "rate"):
+        path = url(f"dead_letters_{page_name}", mark, "resume")
+        assert path not in html
+        assert "one by one" in admin.get(path, follow=True).content.decode()
 
 
 def test_a_sparkline_counts_the_last_week() -> None:
@@ -647,3 +660,113 @@ def test_runs_on_old_and_unknown_code_are_told(admin: Client, actor: Workflow[An
     assert "unknown" in checked
     assert ">three<" in checked
     assert admin.get(url("definition", "nothing")).status_code == 404
+
+
+def test_a_rate_ends_with_the_permission_of_who_began_it(
+    actor: Workflow[Any, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clerk = User.objects.create_user("clerk", is_staff=True)
+    clerk.user_permissions.add(Permission.objects.get(codename="resume_run"))
+    with WorkflowSandbox() as box:
+        ids = failed_in(box, actor, 3)
+        monkeypatch.setattr(f"{__name__}.broken", False)
+        run = start_redrive("resume", ids, per_minute=60, actor=clerk)
+
+        clerk.is_active = False
+        clerk.save()
+        box.advance("10s")
+
+        assert run.refresh().result["done"] == 1
+        assert set(run.result["refused"].values()) == {"clerk may do this no more."}
+
+
+# How much is asked
+
+
+def queries(client: Client, path: str) -> int:
+    with CaptureQueriesContext(connection) as found:
+        page(client, path)
+    return len(found)
+
+
+def test_lists_take_the_same_queries_for_any_number(
+    admin: Client, actor: Workflow[Any, Any]
+) -> None:
+    def more(begin: int, end: int) -> None:
+        for number in range(begin, end):
+            run = made(actor, f"w{number}", waits=f"e{number}")
+            moment = datetime.now(UTC)
+            run.webhooks.create(
+                step_key="h", event_id=f"h{number}", digest=f"d{number}", created_at=moment
+            )
+            actor.schedule("0 3 * * *", schedule_id=f"s{number}")
+            flow_control(f"k{number}").set(parallelism=1)
+            notify(f"nobody{number}")
+            note_error(f"m{number}", note="", assignee="", is_ignored=False)
+
+    names = ["waiter", "webhook", "schedule", "flowkey", "event", "action"]
+    paths = [url(f"{name}_changelist") for name in names] + [url("definitions")]
+    more(0, 2)
+    few = [queries(admin, path) for path in paths]
+    more(2, 12)
+
+    assert [queries(admin, path) for path in paths] == few
+    assert max(few) <= 8
+
+
+# The failure handler, again
+
+
+def handled(actor: Workflow[Any, Any]) -> Run:
+    def handle(ctx: WorkflowContext[Any], failure: Any) -> None:
+        ctx.run("refund", refuse, "no refund")
+
+    actor.on_failure(handle)
+    run = made(actor, fails="x")
+    assert (run.status, run.handler_status) == ("failed", "failed")
+    return run
+
+
+def test_a_failed_handler_is_run_again(
+    admin: Client, actor: Workflow[Any, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = handled(actor)
+    monkeypatch.setattr(f"{__name__}.broken", False)
+    path = url("dead_letters_group", dead_letters().groups[0].fingerprint, "rerun_handler")
+    assert "Rerun handler" in page(admin, path)
+
+    told(admin, path, post="yes", run="one", why="the bank is back")
+
+    assert not Run.objects.stuck().exists()
+    drain()
+    run.refresh()
+    assert (run.status, run.handler_status, run.handler_failure) == ("failed", "completed", None)
+    assert (kept().verb, kept().run_id, kept().why) == ("rerun_handler", "one", "the bank is back")
+    assert run.steps.filter(name="refund").count() == 2
+    with pytest.raises(RunStateError, match="only a handler that failed"):
+        rerun_handler("one")
+
+
+def test_a_handler_is_run_again_at_a_rate(
+    actor: Workflow[Any, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = handled(actor)
+    monkeypatch.setattr(f"{__name__}.broken", False)
+
+    start_redrive("rerun_handler", ["one"], per_minute=60, actor=None)
+    drain()
+
+    assert run.refresh().handler_status == "completed"
+
+
+def test_a_handler_is_not_run_again_where_there_is_none(actor: Workflow[Any, Any]) -> None:
+    made(actor, fails="x")
+
+    with pytest.raises(RunStateError, match="has no failure handler"):
+        rerun_handler("one")
+    with pytest.raises(RunNotFoundError):
+        rerun_handler("none")
+    registry.remove("adm_steer")
+    with pytest.raises(WorkflowNotFoundError):
+        rerun_handler("one")
+    workflow(name="adm_steer")(acting)

@@ -325,10 +325,3 @@ def test_callables_of_access_must_be_there(name: str, check: str) -> None:
 def test_mailer_of_approvals_must_be_there() -> None:
     with override_settings(WORKFLOW={"APPROVAL_MAILER": "no.such.mailer"}):
         assert "no.such.mailer" in found()["E012"].msg
-
-
-def test_e015_run_filter_that_is_nowhere() -> None:
-    with override_settings(WORKFLOW={"RUN_FILTER": "no.such.filter"}):
-        assert "no.such.filter" in found()["E015"].msg
-    with override_settings(WORKFLOW={"RUN_FILTER": "tests.windows.test_run_list.only_vips"}):
-        assert "E015" not in found()

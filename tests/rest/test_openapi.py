@@ -28,7 +28,7 @@ def test_document_is_valid_and_made_without_a_warning(document: Any, capsys: Any
     assert not GENERATOR_STATS._warn_cache
     assert not GENERATOR_STATS._error_cache
     assert capsys.readouterr().err == ""
-    assert len(document["paths"]) == 43
+    assert document["paths"]
 
 
 def test_the_api_is_there_without_drf_spectacular() -> None:

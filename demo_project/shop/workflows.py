@@ -146,6 +146,7 @@ def make_invoice(number: str, paid: Decimal) -> str:
 @order.on_failure
 def refund(ctx: WorkflowContext[Order], failure: Failure) -> None:
     """Give the money back and say so; the run stays in the dead letters until a person decides."""
+    ctx.set_progress(0, message="We cannot ship it, and give your money back.")
     ctx.run("refund", payments.refund, ctx.workflow_run_id, failure.message)
     ctx.run("say sorry", mail.send, ctx.request_payload["email"], "We could not ship your order")
 

@@ -20,7 +20,7 @@ from django_workflow.rest.problems import ProblemError
 from django_workflow.rest.selecting import runs
 from django_workflow.rest.shown import at
 from django_workflow.runtime.approvals import COMMENT_LENGTH, may_decide
-from django_workflow.runtime.visible import sees_all_runs
+from django_workflow.runtime.visibility import sees_all_runs
 
 
 class ApprovalQuery(PageQuery):

@@ -14,7 +14,7 @@ from django_workflow.models import Run, RunLabel, RunQuerySet
 from django_workflow.rest.base import PageQuery
 from django_workflow.rest.fields import Shape, Text, Truth
 from django_workflow.rest.problems import ProblemError
-from django_workflow.runtime.visible import visible_runs
+from django_workflow.runtime.visibility import visible_runs
 
 STATES = [status.value for status in RunStatus]
 #: How many runs one request changes at most.

@@ -20,7 +20,7 @@ from django_workflow.rest.fields import Shape, Text, Texts, Whole
 from django_workflow.rest.problems import ProblemError
 from django_workflow.rest.runs import workflow_of
 from django_workflow.rest.selecting import MOST_AT_ONCE, runs
-from django_workflow.runtime.visible import sees_all_runs
+from django_workflow.runtime.visibility import sees_all_runs
 from django_workflow.views import resolved
 
 

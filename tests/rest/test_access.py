@@ -162,7 +162,7 @@ def test_rates_are_by_scope(api: Api, box: WorkflowSandbox) -> None:
 
 
 def test_there_is_nothing_at_other_addresses(api: Api) -> None:
-    for path in ("nothing/", "runs/x/y\nz/fork/", "workflows/a/b/"):
+    for path in ("nothing/", "runs/x/y\nz/nothing/", "workflows/a/b/"):
         is_problem(api.get(path), 404, "not-found")
     is_problem(APIClient().get(f"{ROOT}nothing/"), 403, "forbidden")
     # A forgotten slash is Django's to add.

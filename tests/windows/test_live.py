@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from django.core.exceptions import ImproperlyConfigured
+from django.db import connections
 from django.http import HttpRequest, HttpResponse
 from django.template import engines
 from django.test import Client, RequestFactory, override_settings
@@ -172,6 +173,8 @@ def test_a_browser_follows_it_to_the_end(
 
         notify("fetched")
         drain()
+        # Beside playwright's loop this thread has a connection of its own.
+        connections.close_all()
         page.locator(".workflow-live-completed").wait_for(timeout=15_000)
 
         assert page.locator(".workflow-live-message").inner_text() == "there"

@@ -15,19 +15,33 @@ MARK = "workflow_sandbox"
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Make the mark known, for those who are strict with marks."""
+    """Make the mark known, for those who are strict with marks, and the fixture."""
     config.addinivalue_line(
         "markers",
-        f"{MARK}(**options): options of the sandbox that the fixture of this name returns, as now or steps_per_pass.",
+        f"{MARK}(**options): options of the WorkflowSandbox that the fixture sandbox returns, as now or steps_per_pass.",
     )
+    plugins = config.pluginmanager
+    # pytest-django looks at the fixtures that a test names to find out which databases are needed.
+    fixtures = _WithDatabase() if plugins.hasplugin("django") else _Fixtures()
+    plugins.register(fixtures, "django_workflow_sandbox")
 
 
-@pytest.fixture
-def sandbox(request: pytest.FixtureRequest) -> Iterator[Any]:
-    """An open `django_workflow.testing.WorkflowSandbox`; the test may use the database, as with pytest-django's ``db``."""
-    if request.config.pluginmanager.hasplugin("django"):
-        request.getfixturevalue("db")
+def _open(request: pytest.FixtureRequest) -> Iterator[Any]:
     mark = request.node.get_closest_marker(MARK)
     options = {} if mark is None else mark.kwargs
     with import_string("django_workflow.testing.WorkflowSandbox")(**options) as box:
         yield box
+
+
+class _Fixtures:
+    @pytest.fixture
+    def sandbox(self, request: pytest.FixtureRequest) -> Iterator[Any]:
+        """An open `django_workflow.testing.WorkflowSandbox`."""
+        yield from _open(request)
+
+
+class _WithDatabase:
+    @pytest.fixture
+    def sandbox(self, request: pytest.FixtureRequest, db: None) -> Iterator[Any]:
+        """An open `django_workflow.testing.WorkflowSandbox`; the database may be used, as with ``db``."""
+        yield from _open(request)

@@ -69,7 +69,13 @@ def follow(command: WorkflowCommand, run: Run, limit: float | None) -> None:
 def _watch(run: Run, limit: float | None, screen: Screen) -> bool:
     if not screen.is_terminal:
         tale = Tale()
-        return _until_over(run, limit, lambda: screen.lines(tale.news(run)))
+
+        def tell() -> None:
+            screen.lines(tale.news(run))
+            # A pipe is buffered, and who reads follows too.
+            screen.stream.flush()
+
+        return _until_over(run, limit, tell)
     with Live(progress(run), console=screen.console, transient=True, auto_refresh=False) as live:
         return _until_over(run, limit, lambda: live.update(progress(run), refresh=True))
 

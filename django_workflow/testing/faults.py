@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -17,7 +17,23 @@ from typing import Any
 
 from django_workflow.core.journal import Record
 from django_workflow.core.steps import MapStep, PatchStep, RunStep, Step
+from django_workflow.core.types import StepKind
 from django_workflow.runtime.performer import Performer
+from django_workflow.store.rows import StepRow
+
+#: Steps that are done and recorded by the engine itself.
+AT_ONCE = frozenset({StepKind.NOTIFY, StepKind.CREATE_WEBHOOK})
+#: Steps that are registered, and then waited for.
+WAITS = frozenset(
+    {
+        StepKind.SLEEP,
+        StepKind.SLEEP_UNTIL,
+        StepKind.WAIT_FOR_EVENT,
+        StepKind.WAIT_FOR_WEBHOOK,
+        StepKind.WAIT_FOR_APPROVAL,
+        StepKind.INVOKE,
+    }
+)
 
 
 class Fault(Enum):
@@ -29,7 +45,8 @@ class Fault(Enum):
 
 
 class SimulatedDeath(BaseException):
-    """The process is gone. Raised only between a body and the performer, never through a workflow function."""
+    """The process is gone. Raised only between a body and the performer, or where a pass has ended, never through a
+    workflow function."""
 
 
 @dataclass(slots=True)
@@ -73,17 +90,23 @@ class Rules:
         """Keep an order until it is carried out."""
         self._rules.append(rule)
 
-    def take(self, step: Step) -> Rule | None:
+    def take(self, step: Step, *faults: Fault) -> Rule | None:
         """Use up one time of the first order that fits."""
-        return self.take_named(step.name, step.branch, step.key)
+        return self.take_named(step.name, step.branch, step.key, *faults)
 
-    def take_named(self, name: str, branch: str, key: str) -> Rule | None:
-        """Use up one time of the first order that fits the step of this name and key."""
+    def take_named(self, name: str, branch: str, key: str, *faults: Fault) -> Rule | None:
+        """Use up one time of the first order that fits the step of this name and key, and is of these, if any are given."""
         for rule in self._rules:
-            if rule.fits(name, branch, key):
+            if rule.fits(name, branch, key) and (not faults or rule.fault in faults):
                 rule.left -= 1
                 return rule
         return None
+
+    def die_at(self, rows: Iterable[StepRow], fault: Fault) -> None:
+        """Die where one of these steps, which are being registered, has such an order."""
+        for row in rows:
+            if row.kind in WAITS and self.take_named(row.name, row.branch, row.key, fault):
+                raise SimulatedDeath
 
 
 def with_fault(body: Callable[..., Any], rule: Rule) -> Callable[..., Any]:
@@ -137,12 +160,19 @@ class SandboxPerformer(Performer):
         self, step: Step, record: Record | None, markers: tuple[PatchStep, ...]
     ) -> Record | None:
         """See `Performer.execute()`."""
+        if step.kind in AT_ONCE and self._rules.take(step, Fault.CRASH_BEFORE):
+            self.fenced = True
+            return None
         try:
-            return super().execute(step, record, markers)
+            done = super().execute(step, record, markers)
         except SimulatedDeath:
             # In an item of a map.
             self.fenced = True
             return None
+        if done is not None and step.kind in AT_ONCE and self._rules.take(step, Fault.CRASH_AFTER):
+            self.fenced = True
+            return None
+        return done
 
     def body_of(self, step: MapStep) -> Callable[[Any], Any]:
         """See `Performer.body_of()`; each item asks for its order."""

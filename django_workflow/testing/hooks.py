@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 from asyncio.events import _get_running_loop, _set_running_loop
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import datetime, timedelta
 from typing import Any, Protocol
@@ -23,8 +23,8 @@ from django_workflow.core import ports
 from django_workflow.core.idle_loop import IdleLoop
 from django_workflow.runtime import bodies, overtime
 from django_workflow.runtime.leases import Held
-from django_workflow.store import schedules, triggers
-from django_workflow.store.rows import Claim
+from django_workflow.store import records, schedules, triggers
+from django_workflow.store.rows import Claim, StepRow
 from django_workflow.store.sql import connection
 
 logger = logging.getLogger(__name__)
@@ -54,6 +54,12 @@ class Box(Protocol):
 
     def wait(self, run: Any, timeout: Any) -> Any:
         """Stand in for ``run.wait()``."""
+
+    def registers(self, rows: Sequence[StepRow]) -> None:
+        """Hear of steps that are about to be registered."""
+
+    def has_registered(self, rows: Sequence[StepRow]) -> None:
+        """Hear of steps that were registered."""
 
 
 class OpenBoxes:
@@ -203,6 +209,17 @@ def _tracked_schedule(insert: Callable[..., bool]) -> Callable[..., bool]:
     return tracking
 
 
+def _registering(wait: Callable[..., None]) -> Callable[..., None]:
+    def register(claim: Claim, rows: Iterable[StepRow], **options: Any) -> None:
+        found = list(rows)
+        box = open_boxes.current
+        box.registers(found)
+        wait(claim, found, **options)
+        box.has_registered(found)
+
+    return register
+
+
 def in_transaction(of: BaseDatabaseWrapper) -> bool:
     """Tell whether a transaction is open, the ones around a test case aside."""
     return any(not getattr(block, "_from_testcase", False) for block in of.atomic_blocks)
@@ -301,6 +318,7 @@ def installed() -> Iterator[None]:
         stack.callback(ports.install_clock, clock)
         for owner, name, value in (
             (triggers, "insert", _tracked(triggers.insert)),
+            (records, "wait", _registering(records.wait)),
             (schedules, "insert", _tracked_schedule(schedules.insert)),
             (overtime, "keeper", virtual_keeper),
             (bodies, "body_loop", _BodiesHere()),

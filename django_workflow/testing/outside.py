@@ -10,15 +10,28 @@ from django.http import HttpResponseBase
 from django.test import Client
 
 from django_workflow.conf import settings
+from django_workflow.core.anywhere import notify
 from django_workflow.core.exceptions import InvalidOptionError
 from django_workflow.core.ports import get_runtime
 from django_workflow.core.types import StepKind
 from django_workflow.core.webhooks import Webhook
-from django_workflow.models import Approval, Run, Step
+from django_workflow.models import Approval, Event, Run, Step
 
 
 class FromOutside:
     """The verbs of a sandbox that stand for other people and systems."""
+
+    def notify(
+        self,
+        event_id: str,
+        event_data: Any = None,
+        *,
+        workflow_run_id: str | None = None,
+        keep: bool = True,
+    ) -> Event:
+        """Send an event, as `django_workflow.notify()` does, and drive the runs that it wakes; return it."""
+        sent: Event = notify(event_id, event_data, workflow_run_id=workflow_run_id, keep=keep)
+        return sent
 
     def approve(
         self, run: Run, name: str, *, by: Any, data: Any = None, comment: str = ""

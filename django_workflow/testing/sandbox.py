@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from functools import partial
@@ -31,10 +31,16 @@ from django_workflow.runtime.trouble import DeliveryTroubleError, refuse_open_tr
 from django_workflow.runtime.waiting import match_untried
 from django_workflow.runtime.worker import put_off
 from django_workflow.store import claims
-from django_workflow.store.rows import Claim
+from django_workflow.store.rows import Claim, StepRow
 from django_workflow.store.sql import connection
 from django_workflow.testing.answers import Answers, MadeCall, UnexpectedCallError
-from django_workflow.testing.faults import Fault, Rule, Rules, SandboxPerformer
+from django_workflow.testing.faults import (
+    Fault,
+    Rule,
+    Rules,
+    SandboxPerformer,
+    SimulatedDeath,
+)
 from django_workflow.testing.hooks import (
     in_transaction,
     open_boxes,
@@ -234,6 +240,9 @@ class WorkflowSandbox(FromOutside):
                 claims.give_back(claim, due_in=parse_duration(0))
         except DeliveryTroubleError as error:
             put_off(claim, str(error))
+        except SimulatedDeath:
+            # Its claim stays with the dead.
+            return
 
     def _call(self) -> Any:
         """Answer the next call that is due; return its run, or None where none is."""
@@ -310,6 +319,14 @@ class WorkflowSandbox(FromOutside):
             state=run.status,
         )
 
+    def registers(self, rows: Sequence[StepRow]) -> None:
+        """Die where a test has ordered so; not for tests to call."""
+        self._rules.die_at(rows, Fault.CRASH_BEFORE)
+
+    def has_registered(self, rows: Sequence[StepRow]) -> None:
+        """Die where a test has ordered so; not for tests to call."""
+        self._rules.die_at(rows, Fault.CRASH_AFTER)
+
     # What is seen
 
     def waiting_on(self, run: Run) -> list[str]:
@@ -385,7 +402,7 @@ class WorkflowSandbox(FromOutside):
         self._order(Fault.FAIL, step, occurrence, times, error)
 
     def crash_before(self, step: str, occurrence: int | None = None) -> None:
-        """Let the process die before the body of the step, once; the next `settle()` recovers.
+        """Let the process die before the body of the step, or before the step is registered, once; the next `settle()` recovers.
 
         Raises:
             InvalidOptionError: an argument cannot work.
@@ -395,7 +412,8 @@ class WorkflowSandbox(FromOutside):
     def crash_after(self, step: str, occurrence: int | None = None) -> None:
         """Let the process die after the body of the step and before its record, once; the next `settle()` recovers.
 
-        The body runs again then. Of an atomic step nothing is left.
+        The body runs again then. Of an atomic step nothing is left. Of a step without a body, as a sleep or a wait, the
+        process dies when it is registered.
 
         Raises:
             InvalidOptionError: an argument cannot work.

@@ -8,9 +8,11 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
+from threading import Barrier, Thread
 from typing import Any
 
 import pytest
+from django.db import connections
 
 from django_workflow import (
     AsyncWorkflowContext,
@@ -27,6 +29,7 @@ from django_workflow.models import Action, Delivery, Run, Step
 from django_workflow.runtime.exporting import export_run
 from django_workflow.runtime.importing import import_run
 from django_workflow.testing import ReplayError, WorkflowSandbox, replay
+from django_workflow.testing.crashes import CrashPoint, SimulatedCrash
 
 Change = Callable[[dict[str, Any]], Any]
 
@@ -379,6 +382,54 @@ def test_marks_are_taken_in_only_when_asked(shops: dict[str, Workflow[Any, Any]]
         import_run(document)
 
     assert import_run(document, marks=True).status == "completed"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_of_two_imports_at_once_one_is_refused(shops: dict[str, Workflow[Any, Any]]) -> None:
+    document = exported(shops["kit.shop"], days=3)
+    Run.objects.all().delete()
+    Action.objects.all().delete()
+    both, told = Barrier(2), []
+
+    def go() -> None:
+        both.wait()
+        try:
+            told.append(import_run(document).status)
+        except RunExistsError:
+            told.append("refused")
+        finally:
+            connections.close_all()
+
+    threads = [Thread(target=go) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert sorted(told) == ["completed", "refused"]
+    assert (Run.objects.count(), Step.objects.count(), Action.objects.count()) == (1, 3, 1)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_import_that_dies_at_any_write_leaves_nothing_or_all(
+    shops: dict[str, Workflow[Any, Any]],
+) -> None:
+    document = exported(shops["kit.shop"])
+    left = []
+    for at in range(1, 20):
+        Run.objects.all().delete()
+        point = CrashPoint(at)
+        try:
+            with point.watching():
+                import_run(document)
+        except SimulatedCrash:
+            rows = Run.objects.count(), Step.objects.count(), Delivery.objects.count()
+            left.append(rows)
+            continue
+        break
+
+    assert len(left) >= 4
+    assert set(left) <= {(0, 0, 0), (1, 1, 1)}
 
 
 def _set(*path: Any, to: Any) -> Change:

@@ -120,7 +120,8 @@ def _summary(found: Health) -> str:
         else "never swept yet"
     )
     late = f", the oldest for {took(found.lag)}" if found.due else ""
-    return f"Healthy: {found.due} due{late}; {swept}; no run without a wake-up."
+    held = f"; {len(found.workers)} at work" if found.workers else ""
+    return f"Healthy: {found.due} due{late}; {swept}{held}; no run without a wake-up."
 
 
 def _complaints(found: Health) -> list[str]:

@@ -32,7 +32,7 @@ from django_workflow.core.ports import get_runtime
 from django_workflow.models import Approval
 from django_workflow.runtime.approvals import COMMENT_LENGTH, form_of, may_decide, refuse_closed
 from django_workflow.runtime.delegating import delegate
-from django_workflow.runtime.visible import visible_runs
+from django_workflow.runtime.visibility import visible_runs
 
 #: Names that no form of a project is likely to use; those of the page behind the mail's link.
 DECISION = "workflow_decision"

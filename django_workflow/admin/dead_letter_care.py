@@ -28,7 +28,7 @@ from django_workflow.core.actors import NAME_LENGTH, Actor
 from django_workflow.models import DeadLetterNote
 from django_workflow.runtime.dry_retry import DryRetry, dry_retry
 from django_workflow.runtime.steering import NOTE_LENGTH, note_error
-from django_workflow.runtime.visible import visible_runs
+from django_workflow.runtime.visibility import visible_runs
 
 NOTE_PERMISSION = "django_workflow.change_deadletternote"
 DRY_PERMISSION = "django_workflow.resume_run"

@@ -20,7 +20,7 @@ from django_workflow.admin.dead_letter_verbs import LETTER_VERBS
 from django_workflow.admin.dead_letters import Group, dead_letters
 from django_workflow.admin.rows import page_context
 from django_workflow.admin.verbs import DELETE, MOST_AT_ONCE
-from django_workflow.runtime.visible import visible_runs
+from django_workflow.runtime.visibility import visible_runs
 
 
 class ErrorFilter(admin.SimpleListFilter):

@@ -36,7 +36,7 @@ from django_workflow.core.plain import plain
 from django_workflow.core.types import FINISHED
 from django_workflow.models import Run
 from django_workflow.runtime.redriving import MOST_A_MINUTE, NAME, start_redrive
-from django_workflow.runtime.visible import visible_runs
+from django_workflow.runtime.visibility import visible_runs
 
 DEFAULT_A_MINUTE = 30
 ENDED_SHOWN = 3

@@ -23,7 +23,7 @@ from django_workflow.core.types import DEAD_LETTER, FINISHED, RunStatus
 from django_workflow.core.workflow import registry
 from django_workflow.models import Run, Schedule
 from django_workflow.runtime.dry_retry import held_against
-from django_workflow.runtime.visible import visible_runs
+from django_workflow.runtime.visibility import visible_runs
 
 #: How many living runs are held against the code while somebody waits for the page.
 MOST_HELD = 500

@@ -23,7 +23,7 @@ from django_workflow.admin.rows import PAGES_STYLE
 from django_workflow.admin.story import took
 from django_workflow.models import Run
 from django_workflow.models.about import reference
-from django_workflow.runtime.visible import visible_runs
+from django_workflow.runtime.visibility import visible_runs
 
 RUNS_SHOWN = 20
 

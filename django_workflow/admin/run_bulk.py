@@ -44,7 +44,7 @@ from django_workflow.models.paging import bounded_counts
 from django_workflow.models.run_filters import RunFilters
 from django_workflow.runtime import bulk
 from django_workflow.runtime.pulse import pulse
-from django_workflow.runtime.visible import visible_runs
+from django_workflow.runtime.visibility import visible_runs
 from django_workflow.workflows import BULK, act_on_all
 
 FOR_ALL: Final = (RESUME, PAUSE, RESTART, CANCEL, DELETE)

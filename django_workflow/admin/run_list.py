@@ -41,7 +41,7 @@ from django_workflow.models.paging import Place, page_of, workflow_names
 from django_workflow.models.run_filters import RunFilters
 from django_workflow.models.run_search import search
 from django_workflow.runtime.pulse import pulse
-from django_workflow.runtime.visible import visible_runs
+from django_workflow.runtime.visibility import visible_runs
 
 PAGE_SIZES: Final = (50, 100, 200)
 #: What a row does not need, and may be large.

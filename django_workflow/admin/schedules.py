@@ -19,7 +19,7 @@ from django_workflow.conf import settings
 from django_workflow.core.workflow import registry
 from django_workflow.models import Schedule, ScheduledRun
 from django_workflow.runtime.steering import steer_schedule
-from django_workflow.runtime.visible import visible_runs
+from django_workflow.runtime.visibility import visible_runs
 
 FIRES_SHOWN = 10
 RUNS_SHOWN = 20

@@ -8,7 +8,7 @@ from django.db.models import Q
 from django.http import HttpRequest
 
 from django_workflow.conf import settings
-from django_workflow.runtime.visible import visible_runs
+from django_workflow.runtime.visibility import visible_runs
 
 
 def of_visible_runs(request: HttpRequest, rows: Any, *, or_of_none: Any = "never") -> Any:

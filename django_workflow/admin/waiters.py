@@ -31,7 +31,7 @@ from django_workflow.core.importable import load
 from django_workflow.core.types import StepKind
 from django_workflow.models import Approval, Step, Waiter, Webhook
 from django_workflow.runtime.steering import Sent, send_to_all
-from django_workflow.runtime.visible import visible_runs
+from django_workflow.runtime.visibility import visible_runs
 
 PERMISSION = "django_workflow.notify_run"
 MOST_SHOWN = 100

@@ -24,7 +24,7 @@ from django_workflow.models.paging import Place, page_of
 from django_workflow.models.run_filters import RunFilters
 from django_workflow.models.run_search import search
 from django_workflow.runtime.deletion import delete_runs
-from django_workflow.runtime.visible import request_of, visible_runs
+from django_workflow.runtime.visibility import request_of, visible_runs
 
 PAGE: Final = 100
 DOOR: Final = "admin"

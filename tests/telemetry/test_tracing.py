@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from io import StringIO
 from typing import Any
 
 import pytest
+from django.core.management import call_command
 from django.test import override_settings
 from opentelemetry import trace
 
@@ -258,3 +260,20 @@ def test_carry_that_raises_is_logged_and_changes_nothing(
 
     assert run.status == "completed"
     assert "Tracing.carry raised" in caplog.text
+
+
+@pytest.mark.django_db
+@tracing
+def test_rehearsal_is_not_traced() -> None:
+    with WorkflowSandbox():
+        bad.trigger()
+        exported.clear()
+        assert "fits" in rehearsed()
+
+    assert spans() == []
+
+
+def rehearsed() -> str:
+    out = StringIO()
+    call_command("workflow_check", "--against", stdout=out)
+    return out.getvalue()

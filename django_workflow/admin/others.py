@@ -1,4 +1,4 @@
-"""Deliveries, events and alerts, as lists."""
+"""Deliveries and events, as lists."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from django.utils.translation import gettext_lazy as _
 
 from django_workflow.admin.base import ReadOnlyAdmin, may_see_payloads
 from django_workflow.core.plain import plain
-from django_workflow.models import AlertState, Delivery, Event
+from django_workflow.models import Delivery, Event
 
 
 @admin.register(Delivery)
@@ -57,12 +57,3 @@ class EventAdmin(ReadOnlyAdmin):
     def sent(self, obj: Event) -> str:
         """Return what was sent with the event."""
         return json.dumps(plain(obj.data_text), indent=2, ensure_ascii=False)
-
-
-@admin.register(AlertState)
-class AlertStateAdmin(ReadOnlyAdmin):
-    """When rules have last told somebody, and why they could not."""
-
-    list_display = ("key", "raised_at", "trouble")
-    fields = ("key", "raised_at", "seen_until", "busy_until", "trouble")
-    ordering = ("key",)

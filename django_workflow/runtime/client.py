@@ -38,7 +38,7 @@ from django_workflow.runtime.flow_control import (
 )
 from django_workflow.runtime.keys import redaction_key
 from django_workflow.runtime.schedules import ScheduleVerbs
-from django_workflow.runtime.triggering import TriggerVerbs, new_run_id
+from django_workflow.runtime.triggering import TriggerVerbs, carried_anew, new_run_id
 from django_workflow.runtime.trouble import refuse_open_transaction
 from django_workflow.runtime.waiting import send, waiters_for
 from django_workflow.runtime.webhooks import keep_call
@@ -249,13 +249,14 @@ class DjangoRuntime(TriggerVerbs, ScheduleVerbs):
         workflow = registry.get(run.workflow)
         control = flow_of(run, workflow)
         ttl = stored_options(run.options_text).get("ttl")
+        new_id, version = new_run_id(), workflow.latest_version
         row = NewRun(
-            id=new_run_id(),
+            id=new_id,
             workflow=run.workflow,
-            version=workflow.latest_version,
+            version=version,
             payload_text=run.payload_text,
             headers_text=run.headers_text,
-            options_text=run.options_text,
+            options_text=carried_anew(run.options_text, run.workflow, version, new_id),
             labels=tuple(run.labels),
             delay=timedelta(0),
             not_before=None,

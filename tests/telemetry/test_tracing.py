@@ -21,7 +21,7 @@ from django_workflow import (
 )
 from django_workflow.core.codec import codec
 from django_workflow.core.middleware import RunInfo
-from django_workflow.models import Run
+from django_workflow.models import Run, Schedule
 from django_workflow.runtime.announcing import _made
 from django_workflow.runtime.worker import drain
 from django_workflow.telemetry.otel import context_of
@@ -277,3 +277,27 @@ def rehearsed() -> str:
     out = StringIO()
     call_command("workflow_check", "--against", stdout=out)
     return out.getvalue()
+
+
+@workflow(name="traced_clock")
+def on_the_clock(ctx: WorkflowContext[Any]) -> str:
+    return ctx.run("look", trace_id_here)
+
+
+@pytest.mark.django_db
+@tracing
+def test_runs_of_a_schedule_and_restarts_have_traces_of_their_own() -> None:
+    with WorkflowSandbox() as box:
+        schedule = on_the_clock.schedule("@hourly", schedule_id="traced")
+        kept = Schedule.objects.get(pk="traced").template_text
+        on_the_clock.schedule("@hourly", schedule_id="traced")
+        assert Schedule.objects.get(pk="traced").template_text == kept
+        box.advance("2h")
+        runs = list(Run.objects.filter(workflow="traced_clock"))
+        first = child.trigger()
+        again = first.restart()
+
+    assert schedule.id == "traced"
+    assert len(runs) == 2
+    assert runs[0].result != runs[1].result
+    assert again.refresh().result != first.result

@@ -109,6 +109,9 @@ def names_page() -> str:
     """Return the page about what the package exports."""
     import django_workflow
     from django_workflow import testing
+    from django_workflow.models import Run, RunQuerySet
+    from django_workflow.models.handle import RunHandle
+    from django_workflow.models.undo_fields import UndoFields
 
     groups: dict[str, list[tuple[str, str]]] = {"Functions": [], "Classes": [], "Errors": []}
     for name in django_workflow.__all__:
@@ -133,6 +136,20 @@ def names_page() -> str:
             for name, value in inspect.getmembers(owner)
             if not name.startswith("_") and (callable(value) or isinstance(value, property))
         ]
+    groups["Of a run"] = [
+        (f"`{name}`", first_line(value))
+        for name, value in inspect.getmembers(Run)
+        if not name.startswith("_")
+        and value.__doc__
+        and any(name in vars(owner) for owner in (RunHandle, UndoFields, Run))
+        and (inspect.isfunction(value) or isinstance(value, property))
+        and getattr(value, "__module__", "django_workflow").startswith("django_workflow")
+    ]
+    groups["Of Run.objects"] = [
+        (f"`{name}`", first_line(value))
+        for name, value in sorted(vars(RunQuerySet).items())
+        if inspect.isfunction(value)
+    ]
     parts = [f"## {title}\n\n{table(('name', 'is'), *rows)}" for title, rows in groups.items()]
     return (
         "# Names\n\nWhat `from django_workflow import …` gives, in the words of the code. Whatever is not listed here may change "

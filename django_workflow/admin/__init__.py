@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from django_workflow.admin.alerts import AlertStateAdmin
 from django_workflow.admin.approvals import ApprovalAdmin
 from django_workflow.admin.inline import WorkflowRunsInline
 from django_workflow.admin.limits import FlowKeyAdmin
@@ -13,6 +14,7 @@ from django_workflow.admin.webhook_calls import WebhookAdmin
 
 __all__ = [
     "ActionAdmin",
+    "AlertStateAdmin",
     "ApprovalAdmin",
     "DeliveryAdmin",
     "EventAdmin",

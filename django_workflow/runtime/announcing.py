@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextvars import ContextVar
 from functools import lru_cache, partial
 from typing import Any
 
@@ -40,6 +41,7 @@ SILENT = frozenset(
     }
 )
 NOTHING: AbstractContextManager[None] = nullcontext()
+_silent: ContextVar[bool] = ContextVar("django_workflow_silent", default=False)
 
 
 @lru_cache(maxsize=8)
@@ -56,7 +58,17 @@ def _made(paths: tuple[str, ...]) -> tuple[Middleware, ...]:
 def middlewares() -> tuple[Middleware, ...]:
     """Return the project's middleware, in order."""
     paths = settings().MIDDLEWARE
-    return _made(paths) if paths else ()
+    return _made(paths) if paths and not _silent.get() else ()
+
+
+@contextmanager
+def untold() -> Iterator[None]:
+    """Tell the middleware nothing inside: a rehearsal is no pass."""
+    token = _silent.set(True)
+    try:
+        yield
+    finally:
+        _silent.reset(token)
 
 
 class _Around:

@@ -21,7 +21,7 @@ from django_workflow.runtime.audit import audited
 from django_workflow.runtime.failure import stored_options
 from django_workflow.runtime.flow_control import after_commit, flow_of, keys_of
 from django_workflow.runtime.payloads import check_payload
-from django_workflow.runtime.triggering import TriggerVerbs, new_run_id
+from django_workflow.runtime.triggering import TriggerVerbs, carried_anew, new_run_id
 from django_workflow.runtime.worker import hint
 from django_workflow.store import forks, triggers
 from django_workflow.store import runs as store
@@ -56,13 +56,14 @@ def made_again(run: Run, workflow: Workflow[Any, Any], by: Actor, **changes: Any
     """Return a new run with the payload and options of another one, linked to it."""
     control = flow_of(run, workflow)
     ttl = stored_options(run.options_text).get("ttl")
+    new_id, version = new_run_id(), workflow.latest_version
     row = NewRun(
-        id=new_run_id(),
+        id=new_id,
         workflow=run.workflow,
-        version=workflow.latest_version,
+        version=version,
         payload_text=run.payload_text,
         headers_text=run.headers_text,
-        options_text=run.options_text,
+        options_text=carried_anew(run.options_text, run.workflow, version, new_id),
         labels=tuple(run.labels),
         delay=timedelta(0),
         not_before=None,

@@ -21,6 +21,7 @@ from django_workflow.core.journal import Journal, Record
 from django_workflow.core.replay import Diverged, Outcome
 from django_workflow.core.types import RunStatus
 from django_workflow.core.workflow import registry
+from django_workflow.runtime.announcing import untold
 from django_workflow.runtime.executor import pass_over
 from django_workflow.runtime.performer import Allowance, Performer
 from django_workflow.store import records
@@ -106,7 +107,8 @@ def _pass(claim: Claim, recorded: Sequence[Record], onlooker: type[Performer]) -
     journal.extend(recorded)
     with _nothing_written(), warnings.catch_warnings():
         warnings.simplefilter("ignore", ArgumentDrift)
-        return pass_over(claim, journal, Allowance(budget=None, steps=None), onlooker)
+        with untold():
+            return pass_over(claim, journal, Allowance(budget=None, steps=None), onlooker)
 
 
 def _verdict(claim: Claim, outcome: Diverged, recorded: Sequence[Record]) -> Finding:

@@ -28,6 +28,7 @@ from django_workflow.core.workflow import Workflow, registry
 from django_workflow.models import Run
 from django_workflow.models.about import reference
 from django_workflow.runtime.announcing import carried, middlewares, run_cancelled
+from django_workflow.runtime.failure import stored_options
 from django_workflow.runtime.flow_control import (
     announce,
 )
@@ -307,11 +308,23 @@ def _redacted(workflow: Workflow[Any, Any], options: TriggerOptions) -> dict[str
 
 
 def _carried(workflow: str, version: str, run_id: str) -> dict[str, Any]:
-    """Return what the middleware has kept with a run, as an option; nothing where there is no middleware."""
-    if not middlewares():
+    """Return what the middleware has kept with a run, as an option; nothing where there is no middleware.
+
+    Nor for the template of a schedule's runs, which has no id: it must not change from one writing to the next.
+    """
+    if not run_id or not middlewares():
         return {}
     kept = carried(RunInfo(workflow_run_id=run_id, workflow=workflow, version=version))
     return {"carried": kept} if kept else {}
+
+
+def carried_anew(options_text: str, workflow: str, version: str, run_id: str) -> str:
+    """Return the options of a run for its restart: what was carried for the old one is not for the new one."""
+    stored = dict(stored_options(options_text))
+    before, kept = stored.pop("carried", None), _carried(workflow, version, run_id)
+    if before is None and not kept:
+        return options_text
+    return codec.dumps(stored | kept, what="options")
 
 
 def _stored(options: TriggerOptions) -> dict[str, Any]:

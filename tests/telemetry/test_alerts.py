@@ -366,3 +366,13 @@ def test_two_rules_of_one_name_are_refused() -> None:
 def test_a_token_that_can_be_guessed_is_refused() -> None:
     with override_settings(WORKFLOW={"METRICS_TOKEN": "short"}):
         assert "16 characters or more" in problems()[0][1]
+
+
+def test_admin_shows_what_could_not_be_sent(admin_client: Any) -> None:
+    AlertState.objects.create(
+        key="slow/webhook", seen_until=timezone.now(), trouble="OSError: It was answered 503."
+    )
+    page = admin_client.get("/admin/django_workflow/alertstate/")
+
+    assert page.status_code == 200
+    assert "It was answered 503." in page.content.decode()

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from io import StringIO
 from typing import Any
 
 import pytest
+from django.core.management import call_command
 from django.test import override_settings
 from opentelemetry import trace
 
@@ -19,7 +21,7 @@ from django_workflow import (
 )
 from django_workflow.core.codec import codec
 from django_workflow.core.middleware import RunInfo
-from django_workflow.models import Run
+from django_workflow.models import Run, Schedule
 from django_workflow.runtime.announcing import _made
 from django_workflow.runtime.worker import drain
 from django_workflow.telemetry.otel import context_of
@@ -258,3 +260,44 @@ def test_carry_that_raises_is_logged_and_changes_nothing(
 
     assert run.status == "completed"
     assert "Tracing.carry raised" in caplog.text
+
+
+@pytest.mark.django_db
+@tracing
+def test_rehearsal_is_not_traced() -> None:
+    with WorkflowSandbox():
+        bad.trigger()
+        exported.clear()
+        assert "fits" in rehearsed()
+
+    assert spans() == []
+
+
+def rehearsed() -> str:
+    out = StringIO()
+    call_command("workflow_check", "--against", stdout=out)
+    return out.getvalue()
+
+
+@workflow(name="traced_clock")
+def on_the_clock(ctx: WorkflowContext[Any]) -> str:
+    return ctx.run("look", trace_id_here)
+
+
+@pytest.mark.django_db
+@tracing
+def test_runs_of_a_schedule_and_restarts_have_traces_of_their_own() -> None:
+    with WorkflowSandbox() as box:
+        schedule = on_the_clock.schedule("@hourly", schedule_id="traced")
+        kept = Schedule.objects.get(pk="traced").template_text
+        on_the_clock.schedule("@hourly", schedule_id="traced")
+        assert Schedule.objects.get(pk="traced").template_text == kept
+        box.advance("2h")
+        runs = list(Run.objects.filter(workflow="traced_clock"))
+        first = child.trigger()
+        again = first.restart()
+
+    assert schedule.id == "traced"
+    assert len(runs) == 2
+    assert runs[0].result != runs[1].result
+    assert again.refresh().result != first.result

@@ -26,6 +26,12 @@ from django_workflow.models import Run
 #: How often a run is looked at.
 LOOK_SECONDS = 0.1
 SLOWEST_SECONDS = 1.0
+#: After how long without a worker we say so.
+PATIENCE_SECONDS = 3.0
+NO_WORKER = (
+    "No worker has taken the run yet. It is kept, and starts as soon as there is one: "
+    "manage.py workflow_dev in development, celery worker in production."
+)
 
 
 def seconds_of(timeout: str | None, wanted: bool, option: str) -> float | None:
@@ -43,15 +49,15 @@ def seconds_of(timeout: str | None, wanted: bool, option: str) -> float | None:
     return parse_duration(timeout).total_seconds()
 
 
-def follow(command: WorkflowCommand, run: Run, limit: float | None) -> None:
-    """Show what happens to a run until it has ended, then the run.
+def follow(command: WorkflowCommand, run: Run, limit: float | None, *, tells: bool = True) -> None:
+    """Show what happens to a run until it has ended, then the run; in a pipe the run alone, unless it ``tells``.
 
     Raises:
         CommandError: it did not complete, or not in time; the status tells.
     """
     aside = command.aside if command.as_json else command.screen
     try:
-        is_over = _watch(run, limit, aside)
+        is_over = _watch(run, limit, aside, command.aside, tells=tells)
     except KeyboardInterrupt:
         is_over = False
     run.refresh()
@@ -66,18 +72,50 @@ def follow(command: WorkflowCommand, run: Run, limit: float | None) -> None:
         raise CommandError(f"Run {run.id} is {run.status}.", returncode=FAILED)
 
 
-def _watch(run: Run, limit: float | None, screen: Screen) -> bool:
+def _watch(run: Run, limit: float | None, screen: Screen, aside: Screen, *, tells: bool) -> bool:
+    hint = _Hint(aside)
     if not screen.is_terminal:
         tale = Tale()
 
         def tell() -> None:
+            hint.give(run)
+            if not tells:
+                return
             screen.lines(tale.news(run))
             # A pipe is buffered, and who reads follows too.
             screen.stream.flush()
 
         return _until_over(run, limit, tell)
     with Live(progress(run), console=screen.console, transient=True, auto_refresh=False) as live:
-        return _until_over(run, limit, lambda: live.update(progress(run), refresh=True))
+
+        def show() -> None:
+            hint.give(run)
+            live.update(progress(run), refresh=True)
+
+        return _until_over(run, limit, show)
+
+
+class _Hint:
+    """Says once that nobody works, after a while."""
+
+    def __init__(self, aside: Screen) -> None:
+        self._aside = aside
+        self._begun = monotonic()
+        self._was_given = False
+
+    def give(self, run: Run) -> None:
+        if self._was_given or monotonic() - self._begun <= PATIENCE_SECONDS:
+            return
+        if is_left_alone(run):
+            self._was_given = True
+            self._aside.lines([NO_WORKER])
+
+
+def is_left_alone(run: Run) -> bool:
+    """Tell whether the run could have begun long ago, and nobody took it."""
+    if run.status != RunStatus.PENDING:
+        return False
+    return not any(one.leased_by for one in run.deliveries.all()) and "due at" in run.reason
 
 
 def _until_over(run: Run, limit: float | None, tell: Callable[[], Any]) -> bool:

@@ -232,9 +232,7 @@ def test_wait_that_is_over_too_early_has_status_3() -> None:
 
 
 def test_wait_without_a_worker_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        "django_workflow.management.commands.workflow_trigger.PATIENCE_SECONDS", 0.05
-    )
+    monkeypatch.setattr("django_workflow.management.following.PATIENCE_SECONDS", 0.05)
     aside = io.StringIO()
 
     with pytest.raises(CommandError):

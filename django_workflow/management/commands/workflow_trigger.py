@@ -6,34 +6,19 @@ import json
 import sys
 from argparse import ArgumentParser
 from pathlib import Path
-from time import monotonic
 from typing import Any
 
 from django.core.management.base import CommandError
-from rich.live import Live
 
-from django_workflow.core.durations import parse_duration
-from django_workflow.core.exceptions import RunNotFinishedError
-from django_workflow.core.types import RunStatus
 from django_workflow.core.workflow import registry
 from django_workflow.management.base import (
-    FAILED,
-    UNFINISHED,
     USAGE,
     WorkflowCommand,
     add_json,
     operator,
 )
-from django_workflow.management.output import Screen, progress, run_as_json
-from django_workflow.models import Run
-
-#: How often a run is looked at, and after how long without a worker we say so.
-LOOK_SECONDS = 0.1
-PATIENCE_SECONDS = 3.0
-NO_WORKER = (
-    "No worker has taken the run yet. It is kept, and starts as soon as there is one: "
-    "manage.py workflow_dev in development, celery worker in production."
-)
+from django_workflow.management.following import follow, seconds_of
+from django_workflow.management.output import run_as_json
 
 
 class Command(WorkflowCommand):
@@ -65,12 +50,7 @@ class Command(WorkflowCommand):
 
     def carry_out(self, *, name: str, data: str | None, wait: bool, **options: Any) -> None:
         """Trigger the run and print it."""
-        timeout = options["timeout"]
-        if timeout is not None and not wait:
-            raise CommandError(
-                "--timeout says how long --wait waits; give --wait too.", returncode=USAGE
-            )
-        limit = None if timeout is None else parse_duration(timeout).total_seconds()
+        limit = seconds_of(options["timeout"], wait, "--wait")
         run = registry.get(name).trigger(
             read_payload(data),
             workflow_run_id=options["run_id"],
@@ -79,7 +59,7 @@ class Command(WorkflowCommand):
             by=operator(),
         )
         if wait:
-            self._follow(run, limit)
+            follow(self, run, limit, tells=False)
         elif self.as_json:
             self.screen.json(run_as_json(run, with_steps=True))
         else:
@@ -87,58 +67,6 @@ class Command(WorkflowCommand):
             self.screen.lines(
                 [f"{known} run {run.id} of {name}.", f"Follow it: manage.py workflow_show {run.id}"]
             )
-
-    def _follow(self, run: Run, limit: float | None) -> None:
-        try:
-            ended = self._watch(run, limit)
-        except KeyboardInterrupt:
-            ended = False
-        run.refresh()
-        if self.as_json:
-            self.screen.json(run_as_json(run, with_steps=True))
-        else:
-            self.screen.run(run)
-        if not ended:
-            left = f"Run {run.id} goes on without this command; it is {run.status}. {run.reason}".rstrip()
-            raise CommandError(left, returncode=UNFINISHED)
-        if run.status != RunStatus.COMPLETED:
-            raise CommandError(f"Run {run.id} is {run.status}.", returncode=FAILED)
-
-    def _watch(self, run: Run, limit: float | None) -> bool:
-        screen = self.aside if self.as_json else self.screen
-        if not screen.is_terminal:
-            return _wait(run, limit, self.aside, None)
-        with Live(
-            progress(run), console=screen.console, transient=True, auto_refresh=False
-        ) as live:
-            return _wait(run, limit, self.aside, live)
-
-
-def _wait(run: Run, limit: float | None, aside: Screen, live: Live | None) -> bool:
-    """Wait until the run has ended and return True, or False when the time is over."""
-    begun, was_told = monotonic(), False
-    while True:
-        passed = monotonic() - begun
-        left = LOOK_SECONDS if limit is None else min(LOOK_SECONDS, limit - passed)
-        try:
-            run.wait(max(left, 0))
-        except RunNotFinishedError:
-            if limit is not None and passed >= limit:
-                return False
-        else:
-            return True
-        if live is not None:
-            live.update(progress(run), refresh=True)
-        if not was_told and passed > PATIENCE_SECONDS and is_left_alone(run):
-            was_told = True
-            aside.lines([NO_WORKER])
-
-
-def is_left_alone(run: Run) -> bool:
-    """Tell whether the run could have begun long ago, and nobody took it."""
-    if run.status != RunStatus.PENDING:
-        return False
-    return not any(one.leased_by for one in run.deliveries.all()) and "due at" in run.reason
 
 
 def read_payload(data: str | None) -> Any:

@@ -301,3 +301,22 @@ def test_runs_of_a_schedule_and_restarts_have_traces_of_their_own() -> None:
     assert len(runs) == 2
     assert runs[0].result != runs[1].result
     assert again.refresh().result != first.result
+
+
+@workflow(name="traced_generations")
+def generations(ctx: WorkflowContext[Any]) -> None:
+    ctx.sleep("rest", "1h")
+    if ctx.generation < 2:
+        ctx.continue_as_new()
+
+
+@pytest.mark.django_db
+@tracing
+def test_waits_of_earlier_generations_are_told() -> None:
+    with WorkflowSandbox() as box:
+        generations.trigger()
+        box.advance("4h")
+
+    assert len(spans("sleep rest")) == 3
+    assert len(spans("run traced_generations")) == 1
+    assert len(trace_ids()) == 1

@@ -1,4 +1,4 @@
-"""Calls and the items of a map stand in line as bodies do."""
+"""Calls stand in line as bodies do."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from django_workflow import (
     workflow,
 )
 from django_workflow.models import FlowTicket
-from tests.cases.ledger import ledger
 from tests.cases.stage import Stage
 
 #: The answers are in this process's box.
@@ -20,15 +19,9 @@ IN_ONE_PROCESS = True
 
 URL = "https://partner.example/slow"
 CALLS = FlowControl("flow_of_calls", parallelism=1)
-ITEMS = FlowControl("flow_of_items", parallelism=1)
 
 
-def item(number: int) -> int:
-    ledger.write(f"item {number}, {flow_control(ITEMS.text_key).holding} at once")
-    return number
-
-
-@workflow(name="flow_of_other_steps")
+@workflow(name="flow_of_calls")
 def sync(ctx: WorkflowContext[Any]) -> Any:
     limited = ctx.using(flow_control=CALLS)
     answers = ctx.parallel(
@@ -36,11 +29,10 @@ def sync(ctx: WorkflowContext[Any]) -> Any:
         lambda: ctx.call("two", URL, flow_control=CALLS).status,
         lambda: ctx.call("free", URL).status,
     )
-    items = ctx.using(flow_control=ITEMS).map("items", item, range(2), max_parallel=2)
-    return [list(answers), items]
+    return list(answers)
 
 
-@workflow(name="flow_of_other_steps.async")
+@workflow(name="flow_of_calls.async")
 async def asynchronous(ctx: AsyncWorkflowContext[Any]) -> Any:
     limited = ctx.using(flow_control=CALLS)
     answers = await ctx.parallel(
@@ -48,27 +40,20 @@ async def asynchronous(ctx: AsyncWorkflowContext[Any]) -> Any:
         ctx.call("two", URL, flow_control=CALLS),
         ctx.call("free", URL),
     )
-    items = await ctx.using(flow_control=ITEMS).map("items", item, range(2), max_parallel=2)
-    return [[one.status for one in answers], items]
+    return [one.status for one in answers]
 
 
 def play(stage: Stage) -> None:
     stage.box.respond("GET", URL)
-    calls, items = (flow_control(one.text_key) for one in (CALLS, ITEMS))
-    for key in (calls, items):
-        key.set(parallelism=1)
-        key.pause()
+    key = flow_control(CALLS.text_key)
+    key.set(parallelism=1)
+    key.pause()
     run = stage.trigger()
     assert stage.box.waiting_on(run) == ["one", "two"]
     assert {call.step for call in stage.box.calls} == {"free"}
     assert 'waits for a slot of flow control "flow_of_calls" (paused; place 1 of 2' in run.reason
 
-    calls.resume()
-    assert items.waiting == 2
-    assert not ledger.read()
-
-    items.resume()
-    for number in range(2):
-        stage.ran(f"item {number}, 1 at once")
-    assert run.refresh().result == [[200] * 3, [0, 1]]
+    key.resume()
+    assert run.refresh().result == [200] * 3
+    assert 3 <= len(stage.box.calls) <= 3 + stage.box.crashes
     assert not FlowTicket.objects.exists()

@@ -27,6 +27,7 @@ from django.views.decorators.csrf import csrf_exempt
 from django_workflow.conf import settings
 from django_workflow.core.actors import Actor
 from django_workflow.core.exceptions import (
+    AtRestError,
     InvalidOptionError,
     NotSerializableError,
     PayloadTooLargeError,
@@ -277,5 +278,9 @@ def _triggered(workflow: Workflow[Any, Any], payload: Any, options: dict[str, An
         raise RefusedError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, str(error)) from error
     except RunExistsError as error:
         raise RefusedError(HTTPStatus.CONFLICT, str(error)) from error
+    except AtRestError as error:
+        logger.exception("A run of %s could not be triggered", workflow.name)
+        detail = "The payload cannot be stored at this moment: try again later."
+        raise RefusedError(HTTPStatus.SERVICE_UNAVAILABLE, detail) from error
     content = {"workflow_run_id": run.id, "created": run.created}
     return JsonResponse(content, status=HTTPStatus.ACCEPTED)

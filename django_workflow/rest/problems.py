@@ -18,6 +18,7 @@ from rest_framework.views import set_rollback
 
 from django_workflow.core.exceptions import (
     ApprovalClosedError,
+    AtRestError,
     DecisionRefusedError,
     InvalidDecisionError,
     InvalidEventError,
@@ -194,6 +195,9 @@ def _unforeseen(error: Exception, context: dict[str, Any]) -> dict[str, Any]:
     if isinstance(error, (InterfaceError, OperationalError)):
         logger.warning("The database did not answer %s", request.path, exc_info=error)
         return problem("unavailable", "Try again in a moment.")
+    if isinstance(error, AtRestError):
+        logger.error("%s cannot be answered", request.path, exc_info=error)
+        return problem("unavailable", "A key or a file is missing, or its storage is away.")
     # Whoever collects the errors of the project hears of it, as of those of every other view.
     got_request_exception.send(sender=type(context["view"]), request=request._request)
     logger.error("%s %s failed", request.method, request.path, exc_info=error)

@@ -582,3 +582,29 @@ def test_a_missing_file_over_every_transport(
             assert Run.objects.get(pk=run.id).result == len(str(LONG))
     finally:
         registry.remove("at_rest_way")
+
+
+@pytest.mark.urls("tests.rest.urls")
+def test_doors_say_that_something_is_away(folder: Path) -> None:
+    boss, client = User.objects.create_superuser("boss"), Client()
+    client.force_login(boss)
+    with at_rest(spills=1000):
+        run = echo.trigger(LONG)
+        path = f"/api/workflows/runs/{run.id}/"
+        found = client.get(path)
+        assert found.status_code == 200, found.content
+        assert found.json()["payload"] == LONG
+        listed = client.get("/api/workflows/runs/").json()
+        assert "bytes in a file" in str(listed)
+        assert CANARY not in str(listed)
+
+        files(folder)[0].unlink()
+        assert "not readable" in client.get(path).json()["payload"]
+    with override_settings(WORKFLOW={**settings.WORKFLOW, "SPILL_ABOVE": 1000}):
+        body = {"payload": LONG}
+        refused = client.post(
+            "/api/workflows/workflows/at_rest_echo/runs/", body, content_type="application/json"
+        )
+        assert refused.status_code == 503
+        assert refused.json()["type"].endswith("unavailable")
+        assert "storage" in refused.json()["detail"]

@@ -68,7 +68,7 @@ class DeadLetterAdmin(CareAdmin):
         if not self.has_view_permission(request):
             raise PermissionDenied
         found, notes, now = dead_letters(visible_runs(request)), self.notes(), timezone.now()
-        lines = [self._group_line(request, group, notes, now) for group in found.groups]
+        lines = [self._letter_line(request, group, notes, now) for group in found.groups]
         parts: list[tuple[str, str, str, list[Any]]] = [
             ("open", _("Dead letters"), "", []),
             (
@@ -95,7 +95,7 @@ class DeadLetterAdmin(CareAdmin):
         )
         return TemplateResponse(request, "django_workflow/admin/dead_letters.html", context)
 
-    def _group_line(
+    def _letter_line(
         self, request: HttpRequest, group: Group, notes: dict[str, Any], now: Any
     ) -> dict[str, Any]:
         runs = reverse(f"{self.admin_site.name}:django_workflow_run_changelist")

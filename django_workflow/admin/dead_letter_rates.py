@@ -125,7 +125,7 @@ class RateAdmin(DefinitionsAdmin):
         form = RateForm(request.POST if is_sent else None, row=verb, is_grave=name == "delete")
         if is_sent and form.is_valid():
             try:
-                return self._begin(request, verb, group, ids, form.cleaned_data)
+                return self._begin_rate(request, verb, group, ids, form.cleaned_data)
             except WorkflowError as error:
                 form.add_error(None, str(error))
         title = ngettext(
@@ -147,7 +147,7 @@ class RateAdmin(DefinitionsAdmin):
         )
         return TemplateResponse(request, "django_workflow/admin/ask.html", context)
 
-    def _begin(
+    def _begin_rate(
         self, request: HttpRequest, verb: Verb, group: Group, ids: list[str], given: dict[str, Any]
     ) -> HttpResponse:
         made = start_redrive(

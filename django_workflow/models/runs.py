@@ -21,7 +21,7 @@ from django_workflow.core.workflow import registry
 from django_workflow.models.about import find_row, reference
 from django_workflow.models.actions import Action
 from django_workflow.models.handle import RunHandle
-from django_workflow.models.indexes import LABEL_BEGIN, RUN_FINISHED
+from django_workflow.models.indexes import LABEL_BEGIN, RUN_DEAD, RUN_FINISHED
 from django_workflow.models.lengths import (
     ACTOR_LENGTH,
     LABEL_LENGTH,
@@ -279,12 +279,7 @@ class Run(RunHandle, UndoFields, ForkFields):
                 condition=Q(about_type__isnull=False),
             ),
             RUN_FINISHED,
-            # Who tells of new dead letters must not look at all of them.
-            models.Index(
-                fields=["finished_at"],
-                name="dw_run_dead",
-                condition=Q(status__in=["failed", "blocked"]),
-            ),
+            RUN_DEAD,
         ]
 
     def __str__(self) -> str:

@@ -60,7 +60,7 @@ from django_workflow.runtime.invoking import (
     carry_cancelling,
     tell_parent,
 )
-from django_workflow.runtime.journals import journals
+from django_workflow.runtime.journals import journals, warn_of_growth
 from django_workflow.runtime.performer import Allowance, Performer
 from django_workflow.runtime.registering import Registering
 from django_workflow.runtime.timers import over, record_elapsed
@@ -229,7 +229,7 @@ class _Entry:
                     break
         except DatabaseError as error:
             raise no_answer(error) from error
-        self._warn_of_growth(size)
+        warn_of_growth(self.journal, size)
         if self.options.flow_control is not None and self.claim.is_turn and not loaded:
             # It began without a body: what was kept for its first one is for others.
             leave_line([self.claim.run_id], "")
@@ -482,17 +482,6 @@ class _Entry:
         if self.performer.broken is not None:
             raise no_answer(self.performer.broken) from self.performer.broken
         return None
-
-    def _warn_of_growth(self, before: int) -> None:
-        limit, size = settings().STEPS_WARNING, len(self.journal.records)
-        if limit is not None and before < limit <= size:
-            logger.warning(
-                "Run %s has %d steps, and each pass goes through all of them: let it end a generation with "
-                "ctx.continue_as_new()",
-                self.claim.run_id,
-                size,
-                extra={"run_id": self.claim.run_id},
-            )
 
     def _deadline(self) -> datetime | None:
         moments = [*self.performer.in_line.values()]

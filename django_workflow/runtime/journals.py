@@ -7,12 +7,16 @@ Never consulted for fencing: that is the database's.
 
 from __future__ import annotations
 
+import logging
 from collections import OrderedDict
 from threading import Lock
 
+from django_workflow.conf import settings
 from django_workflow.core.journal import Journal
 from django_workflow.store import records
 from django_workflow.store.rows import Claim, RunRow
+
+logger = logging.getLogger(__name__)
 
 KEPT_RECORDS = 50_000
 
@@ -86,3 +90,16 @@ def _standing(claim: Claim) -> tuple[int, int, int]:
 
 
 journals = JournalCache()
+
+
+def warn_of_growth(journal: Journal, before: int) -> None:
+    """Say so in the log when a journal has come to the number of steps that the settings warn of."""
+    limit, size = settings().STEPS_WARNING, len(journal.records)
+    if limit is not None and before < limit <= size:
+        logger.warning(
+            "Run %s has %d steps, and each pass goes through all of them: let it end a generation with "
+            "ctx.continue_as_new()",
+            journal.run_id,
+            size,
+            extra={"run_id": journal.run_id},
+        )

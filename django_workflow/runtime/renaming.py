@@ -143,12 +143,14 @@ def _obstacle(
     if not force:
         can_be_undone = can_undo(claim.run_id)
         for old, renamed in zip(found, mapped, strict=True):
-            if old.key != renamed.key and old.key in can_be_undone:
+            if old.key == renamed.key:
+                continue
+            if old.key in can_be_undone:
                 return (
                     f'step "{old.name}" can be undone, and its undo would be told another idempotency key than its body '
                     "had; --force if that does no harm"
                 )
-            if old.key != renamed.key and _is_unfinished_body(old):
+            if _is_unfinished_body(old):
                 return (
                     f'step "{old.name}" may have been begun, and its idempotency key would change; --force if that '
                     "does no harm"

@@ -21,7 +21,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django_workflow.conf import settings
 from django_workflow.core.exceptions import InvalidOptionError
 from django_workflow.models import Run
-from django_workflow.runtime import client, triggering
+from django_workflow.runtime import forking, triggering
 from django_workflow.store.sql import connection
 from django_workflow.testing.hooks import swapped
 from django_workflow.testing.sandbox import WorkflowSandbox
@@ -243,7 +243,7 @@ def _known_ids() -> Iterator[None]:
         return f"wfr_everywhere{next(numbers)}"
 
     with ExitStack() as stack:
-        for module in (client, triggering):
+        for module in (forking, triggering):
             stack.enter_context(swapped(module, "new_run_id", new_run_id))
         yield
 

@@ -10,6 +10,7 @@ import pytest
 from django_workflow.core import exceptions
 from django_workflow.core.exceptions import (
     ApprovalClosedError,
+    AtRestError,
     ArgumentDrift,
     ArgumentDriftError,
     CallError,
@@ -78,6 +79,7 @@ ERRORS = [
     NotSerializableError("m", path="result.born", step="charge"),
     PayloadTooLargeError("m", size=20, limit=10),
     UndecodableValueError("m", type_name="Money", path="result"),
+    AtRestError("m", key="k1", file="a/b"),
     TransactionOpenError("m"),
     ApprovalClosedError("m", decision="approved"),
     DecisionRefusedError("m"),

@@ -8,6 +8,7 @@ from typing import Any
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
+from django_workflow.core.at_rest import opened
 from django_workflow.models.lengths import ACTOR_LENGTH, OBJECT_ID_LENGTH, RUN_ID_LENGTH
 
 SUBJECT_LENGTH = 300
@@ -51,5 +52,7 @@ class Action(models.Model):
     @property
     def details(self) -> dict[str, Any]:
         """What was changed, as plain JSON: for those who may see payloads."""
-        found: dict[str, Any] = json.loads(self.details_text) if self.details_text else {}
+        if not self.details_text:
+            return {}
+        found: dict[str, Any] = json.loads(opened(self.details_text))
         return found

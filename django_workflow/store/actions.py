@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from django.db.models import Exists, OuterRef
 
+from django_workflow.at_rest.vault import sealed
 from django_workflow.conf import settings
 from django_workflow.core.actors import Actor
 from django_workflow.models import Action, Run
@@ -45,7 +46,7 @@ def keep(
             user_id=by.user_id,
             door=by.door,
             why=why,
-            details_text=details_text,
+            details_text=sealed(details_text),
             at=moment,
         )
         for change in changes

@@ -13,6 +13,7 @@ from django_workflow.conf import settings
 from django_workflow.core.at_rest import IS_SPILLED, MARK, SEALED, SPILLED, mark_of
 from django_workflow.core.types import FINISHED
 from django_workflow.models import (
+    Action,
     Approval,
     Attempt,
     Call,
@@ -78,6 +79,7 @@ COLUMNS: Final = (
     Column(RunLog, "fields_text"),
     Column(Schedule, "template_text"),
     Column(Undo, "arguments_text"),
+    Column(Action, "details_text"),
 )
 
 

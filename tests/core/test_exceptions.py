@@ -10,9 +10,9 @@ import pytest
 from django_workflow.core import exceptions
 from django_workflow.core.exceptions import (
     ApprovalClosedError,
-    AtRestError,
     ArgumentDrift,
     ArgumentDriftError,
+    AtRestError,
     CallError,
     CancelInterrupt,
     ChildRunError,

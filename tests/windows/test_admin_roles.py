@@ -18,9 +18,19 @@ from django.urls import URLPattern, URLResolver, reverse
 from django_workflow import NonRetryableError, WorkflowContext, flow_control, workflow
 from django_workflow.admin.dead_letters import dead_letters
 from django_workflow.core.workflow import registry
-from django_workflow.models import Action, Approval, Delivery, Event, FlowKey, Run, Schedule
+from django_workflow.models import (
+    Action,
+    AlertState,
+    Approval,
+    Delivery,
+    Event,
+    FlowKey,
+    Run,
+    Schedule,
+)
 from django_workflow.runtime.redriving import start_redrive
 from django_workflow.runtime.worker import drain
+from django_workflow.workflows import act_on_all
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -39,6 +49,7 @@ class Page:
     #: Which row it is about, by name.
     row: str = ""
     more: tuple[str, ...] = ()
+    query: str = ""
 
 
 def lists(model: str, row: str, view: str | None = None, delete: str = NOBODY) -> dict[str, Page]:
@@ -70,6 +81,26 @@ EXPECTED: dict[str, Page] = {
     **asks("run_resume", "view_run resume_run", "run"),
     **asks("run_restart", "view_run restart_run", "run"),
     **asks("run_notify", "view_run notify_run", "run"),
+    **asks("run_retry", "view_run retry_run", "run"),
+    **asks("run_skip", "view_run skip_run", "run"),
+    **asks("run_extend", "view_run extend_run", "run"),
+    **asks("run_prioritise", "view_run prioritise_run", "run"),
+    **asks("run_edit", "view_run edit_run view_payload", "run"),
+    **asks("run_fork", "view_run fork_run view_payload", "run"),
+    **asks("run_trigger", "view_run trigger_run view_payload", "run"),
+    "run_step": Page("view_run", row="run", query="?key=refuse"),
+    "run_happened": Page("view_run", row="run"),
+    "run_value": Page("view_run view_payload", row="run", query="?of=payload"),
+    "run_compare": Page("view_run view_payload", row="run"),
+    "run_columns": Page(NOBODY, "view_run"),
+    "run_export": Page("view_run", more=("csv",)),
+    "overview": Page("view_run"),
+    # Verbs for all runs that match
+    **asks("bulk", "view_run cancel_run", "", "cancel"),
+    "bulk_run": Page("view_run", row="bulk"),
+    "bulk_stop": Page(NOBODY, "view_run cancel_run", row="bulk"),
+    # Alerts
+    **lists("alertstate", "alert"),
     # Dead letters
     "dead_letters": Page("view_run"),
     **asks("dead_letters_group", "view_run resume_run", "error", "resume"),
@@ -160,6 +191,8 @@ def rows(settings: Any) -> Iterator[Callable[[str], list[str]]]:
     action = Action.objects.create(run_id="failed", verb="note", door="code", at=moment)
     group = dead_letters().groups[0]
     redrive = start_redrive("resume", ["failed"], per_minute=1, actor=None)
+    job = {"asked": {"verb": "cancel", "filters": {}, "why": "", "user": "0", "given": {}}}
+    asked = act_on_all.trigger(job)
     keys: dict[str, Any] = {
         "run": "failed",
         "delivery": Delivery.objects.filter(run_id="waiting")[0].pk,
@@ -172,6 +205,8 @@ def rows(settings: Any) -> Iterator[Callable[[str], list[str]]]:
         "flowkey": FlowKey.objects.get().pk,
         "approval": Approval.objects.get().pk,
         "waiter": waiting.waiters.get(event_id="e").pk,
+        "alert": AlertState.objects.create(key="lag").pk,
+        "bulk": asked.pk,
     }
     hook = waiting.webhooks.create(step_key="h", event_id="h", digest="d", created_at=moment)
     keys["webhook"] = hook.pk
@@ -193,7 +228,8 @@ def client_of(name: str, *permissions: str, **fields: Any) -> Client:
 
 def path_of(name: str, rows: Callable[[str], list[str]]) -> str:
     page = EXPECTED[name]
-    return reverse(f"admin:django_workflow_{name}", args=[*rows(page.row), *page.more])
+    address = reverse(f"admin:django_workflow_{name}", args=[*rows(page.row), *page.more])
+    return address + page.query
 
 
 def test_every_url_has_its_expectation() -> None:

@@ -609,7 +609,7 @@ def test_the_page_follows_a_run_until_it_has_ended(
     Run.objects.get(pk="one").cancel()
 
     assert live not in page(admin, url("one", "story"))
-    assert "htmx" not in page(admin, url("one"))
+    assert "live.js" not in page(admin, url("one"))
 
 
 def test_the_story_needs_what_the_page_needs(admin: Client, actor: Workflow[Any, Any]) -> None:

@@ -205,6 +205,7 @@ def test_the_overview_keeps_up(open_page: Any) -> None:
     )
 
     page.locator(".dw-tile", has_text="paused").click()
+    page.locator("td.field-state").wait_for()
     assert page.locator("td.field-state").count() == 1
     assert complaints == []
 

@@ -80,6 +80,7 @@ ERRORS = [
     PayloadTooLargeError("m", size=20, limit=10),
     UndecodableValueError("m", type_name="Money", path="result"),
     AtRestError("m", key="k1", file="a/b"),
+    AtRestError("m", key="a1b2c3d4", file="2030-01-01/x.json"),
     TransactionOpenError("m"),
     ApprovalClosedError("m", decision="approved"),
     DecisionRefusedError("m"),

@@ -535,6 +535,7 @@ def test_a_check_tells_of_keys_that_are_missing(folder: Path) -> None:
 
 
 def test_the_page_says_what_works(tmp_path: Path) -> None:
+    pytest.importorskip("cryptography")
     page = Path(__file__).resolve().parents[2] / "docs" / "how-to" / "data-at-rest.md"
     code = page.read_text().replace("/srv/workflow", str(tmp_path)).replace("<the key>", OLD)
     found: list[dict[str, Any]] = []

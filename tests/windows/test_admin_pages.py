@@ -175,7 +175,7 @@ def test_selected_runs_are_paused(open_page: Any) -> None:
     page.get_by_role("button", name="Pause").click()
     page.get_by_role("link", name="Back").click()
 
-    assert page.locator("tr", has_text="told").get_by_text("paused").first.is_visible()
+    page.locator("tr", has_text="told").get_by_text("paused").first.wait_for()
     assert complaints == []
 
 

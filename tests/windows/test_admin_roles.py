@@ -85,9 +85,9 @@ EXPECTED: dict[str, Page] = {
     **asks("run_skip", "view_run skip_run", "run"),
     **asks("run_extend", "view_run extend_run", "run"),
     **asks("run_prioritise", "view_run prioritise_run", "run"),
-    **asks("run_edit", "view_run edit_run view_payload", "run"),
-    **asks("run_fork", "view_run fork_run view_payload", "run"),
-    **asks("run_trigger", "view_run trigger_run view_payload", "run"),
+    **asks("run_edit", "view_run edit_run", "run"),
+    **asks("run_fork", "view_run fork_run", "run"),
+    **asks("run_trigger", "view_run trigger_run", "run"),
     "run_step": Page("view_run", row="run", query="?key=refuse"),
     "run_happened": Page("view_run", row="run"),
     "run_value": Page("view_run view_payload", row="run", query="?of=payload"),
@@ -191,7 +191,7 @@ def rows(settings: Any) -> Iterator[Callable[[str], list[str]]]:
     group = dead_letters().groups[0]
     redrive = start_redrive("resume", ["failed"], per_minute=1, actor=None)
     job = {"asked": {"verb": "cancel", "filters": {}, "why": "", "user": "0", "given": {}}}
-    asked = act_on_all.trigger(job)
+    asked = act_on_all.trigger(job, workflow_run_id="bulk1")
     keys: dict[str, Any] = {
         "run": "failed",
         "delivery": Delivery.objects.filter(run_id="waiting")[0].pk,

@@ -217,7 +217,7 @@ class FlowState:
 
 @dataclass(frozen=True, slots=True)
 class Singleton:
-    """At most one unfinished run of the workflow per key.
+    """At most one run of the workflow per key at a time.
 
     Args:
         key: A text, or a function of the payload; without one the workflow has one run at a time.

@@ -188,13 +188,12 @@ class TriggerVerbs:
             raise InvalidOptionError(
                 f'Workflow "{workflow.name}" has no version "{version}". It has: {", ".join(workflow.versions)}.'
             )
-        stored = _stored(options)
-        stored |= _redacted(workflow, options)
+        stored = _stored(options) | _redacted(workflow, options)
         about = (None, None) if options.about is None else reference(options.about)
         headers = codec.dumps(dict(options.headers), what="headers")
         control = options.flow_control or workflow.options.flow_control
         checked = [check_payload(workflow, payload) for payload in payloads]
-        lines = [line_for(workflow, payload) for payload in checked]
+        keys = [self._keys(workflow, control, payload) for payload in checked]
         told_by_payload = control is not None and not isinstance(control.key, str)
         return [
             NewRun(
@@ -221,17 +220,15 @@ class TriggerVerbs:
                 ttl=options.ttl,
                 singleton_line=line,
             )
-            for run_id, payload, key, line in zip(
-                ids,
-                checked,
-                (self._flow_key(control, payload) for payload in checked),
-                lines,
-                strict=True,
-            )
+            for run_id, payload, (key, line) in zip(ids, checked, keys, strict=True)
         ]
 
-    def _flow_key(self, control: FlowControl | None, payload: Any) -> str | None:
-        return None if control is None else control.for_payload(payload).text_key
+    def _keys(
+        self, workflow: Workflow[Any, Any], control: FlowControl | None, payload: Any
+    ) -> tuple[str | None, str | None]:
+        """Return the key of flow control, and the line of a singleton, in which a run with this payload waits."""
+        key = None if control is None else control.for_payload(payload).text_key
+        return key, line_for(workflow, payload)
 
     def _payload_text(self, checked: Any) -> str | None:
         return (

@@ -19,6 +19,7 @@ from django_workflow.runtime.failure import stored_options
 from django_workflow.runtime.flow_control import settle_keys
 from django_workflow.store import singleton_lines
 from django_workflow.store.rows import Claim, RunRow
+from django_workflow.store.triggers import NewRun
 
 logger = logging.getLogger(__name__)
 
@@ -42,6 +43,23 @@ def with_line(options_text: str, line: str | None) -> str:
     """Return the stored options of a run with the line in which it waits to begin."""
     options = {name: value for name, value in stored_options(options_text).items() if name != LINE}
     return codec.dumps(options | ({} if line is None else {LINE: line}), what="options")
+
+
+def in_its_line(new: NewRun, workflow: Workflow[Any, Any]) -> NewRun:
+    """Return a run that is made of another one, in the line that the workflow names for its payload now.
+
+    Raises:
+        InvalidOptionError: the function of the key raised, or returned what cannot be a key.
+    """
+    singleton = workflow.options.singleton
+    line = None
+    if singleton is not None and singleton.on_conflict == "queue":
+        line = line_for(
+            workflow, None if new.payload_text is None else codec.loads(new.payload_text)
+        )
+    if line == stored_options(new.options_text).get(LINE):
+        return new._replace(singleton_line=line)
+    return new._replace(singleton_line=line, options_text=with_line(new.options_text, line))
 
 
 def stored_line(run: RunRow | Run) -> str | None:

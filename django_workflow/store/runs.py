@@ -64,8 +64,8 @@ def close_steps(run_id: str, status: StepStatus, *, but: Sequence[str] = ()) -> 
     found.exclude(branch__startswith="undo.").update(status=status, finished_at=database_now())
     waiters.delete_of_run(run_id)
     requests.delete_open(run_id)
-    # That of the run itself goes when the next one of its singleton's line is let in: the line moves on from it.
-    _tickets(run_id).exclude(step_key=RUN_ITSELF).delete()
+    # That of a run in its singleton's line which has begun goes when the next one is let in: the line moves on from it.
+    _tickets(run_id).exclude(step_key=RUN_ITSELF, state=FlowTicket.State.HOLDING).delete()
 
 
 def _tickets(run_id: str) -> Any:

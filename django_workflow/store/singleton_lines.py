@@ -90,31 +90,43 @@ def settle(line: str) -> int:
     """Let the first in line begin if nobody else is at work; return how many were made due at once."""
     with transaction.atomic(using=settings().DATABASE), connection().cursor() as cursor:
         key, _ = found_or_made(cursor, line, ONE_AT_A_TIME)
-        _forget_ended(cursor, line)
+        _forget(cursor, "t.flow_key = %s AND t.state <> 'waiting'", line)
         if key.paused or _tickets().filter(flow_key=line).exclude(state="waiting").exists():
             return 0
-        now, at = dialect().now()
-        cursor.execute(
-            f"SELECT t.id, t.delivery_id, CASE WHEN t.expires_at > {now} THEN t.expires_at END "
-            f"FROM {TICKET} t JOIN {RUN} r ON r.id = t.run_id WHERE t.flow_key = %s AND t.state = 'waiting' "
-            f"AND {CAN_GO_ON} ORDER BY t.priority DESC, t.id LIMIT 1",
-            (*at, line),
-        )
-        first = cursor.fetchone()
-        if first is None:
-            return 0
-        ticket, delivery_id, not_before = first
-        at_once = flow.wake([flow.Wake(delivery_id, moment_of(not_before))])
-        cursor.execute(
-            f"UPDATE {TICKET} SET state = 'holding', expires_at = NULL WHERE id = %s", (ticket,)
-        )
-        return at_once
+        for _ in range(MOST):
+            first = _first_in(cursor, line)
+            if first is None:
+                break
+            ticket, delivery_id, not_before = first
+            at_once = flow.wake([flow.Wake(delivery_id, not_before)])
+            cursor.execute(
+                f"UPDATE {TICKET} SET state = 'holding', expires_at = NULL WHERE id = %s AND state = 'waiting'",
+                (ticket,),
+            )
+            # Gone meanwhile: its run was cancelled.
+            if cursor.rowcount:
+                return at_once
+    return 0
 
 
-def _forget_ended(cursor: Any, line: str) -> None:
+def _first_in(cursor: Any, line: str) -> tuple[int, int, datetime | None] | None:
+    """Return the ticket of the next run, its turn, and when it may begin where that is to come."""
+    now, at = dialect().now()
     cursor.execute(
-        f"SELECT t.id FROM {TICKET} t LEFT JOIN {RUN} r ON r.id = t.run_id WHERE t.flow_key = %s AND {HAS_ENDED}",
-        (line,),
+        f"SELECT t.id, t.delivery_id, CASE WHEN t.expires_at > {now} THEN t.expires_at END "
+        f"FROM {TICKET} t JOIN {RUN} r ON r.id = t.run_id WHERE t.flow_key = %s AND t.state = 'waiting' "
+        f"AND {CAN_GO_ON} ORDER BY t.priority DESC, t.id LIMIT 1",
+        (*at, line),
+    )
+    row = cursor.fetchone()
+    return None if row is None else (row[0], row[1], moment_of(row[2]))
+
+
+def _forget(cursor: Any, which: str, *values: Any) -> None:
+    """Delete tickets of runs that have ended."""
+    cursor.execute(
+        f"SELECT t.id FROM {TICKET} t LEFT JOIN {RUN} r ON r.id = t.run_id WHERE {which} AND {HAS_ENDED} LIMIT %s",
+        (*values, MOST),
     )
     ended = [row[0] for row in cursor.fetchall()]
     if ended:
@@ -122,12 +134,13 @@ def _forget_ended(cursor: Any, line: str) -> None:
 
 
 def neglected() -> list[str]:
-    """Return the lines in which somebody has ended who is still there, or nobody is at work."""
+    """Return the lines in which who was at work has ended, or nobody is; those who have ended before they began go."""
     held = f"SELECT 1 FROM {TICKET} h WHERE h.flow_key = t.flow_key AND h.step_key = %s AND h.state <> 'waiting'"
     with connection().cursor() as cursor:
+        _forget(cursor, "t.step_key = %s AND t.state = 'waiting'", RUN_ITSELF)
         cursor.execute(
             f"SELECT DISTINCT t.flow_key FROM {TICKET} t LEFT JOIN {RUN} r ON r.id = t.run_id "
-            f"LEFT JOIN {KEY} k ON k.flow_key = t.flow_key WHERE t.step_key = %s AND ({HAS_ENDED} "
+            f"LEFT JOIN {KEY} k ON k.flow_key = t.flow_key WHERE t.step_key = %s AND (t.state <> 'waiting' AND {HAS_ENDED} "
             f"OR (t.state = 'waiting' AND {CAN_GO_ON} AND (k.flow_key IS NULL OR k.paused = %s) AND NOT EXISTS ({held}))) "
             "LIMIT %s",
             (RUN_ITSELF, False, RUN_ITSELF, MOST),

@@ -32,6 +32,7 @@ def wait(ctx: WorkflowContext[Any]) -> Any:
 
 
 queueing = workflow(name="queueing", singleton=Singleton("one", on_conflict="queue"))(wait)
+by_payload = workflow(name="queueing_by", singleton=Singleton(str, on_conflict="queue"))(wait)
 limited = workflow(
     name="queueing_limited",
     singleton=Singleton(on_conflict="queue"),
@@ -154,7 +155,18 @@ def test_run_that_is_woken_before_its_turn_stands_back() -> None:
         assert second.refresh().status == "running"
 
 
-def test_restart_and_fork_stand_in_line_too() -> None:
+def test_fork_stands_in_the_line_of_its_own_payload() -> None:
+    with WorkflowSandbox():
+        by_payload.trigger("a")
+        of_b = by_payload.trigger("b")
+        fork = of_b.fork("wait", payload="a")
+        other = of_b.fork("wait", payload="c")
+
+        assert statuses(fork, other) == ["pending", "running"]
+        assert fork.reason.endswith('singleton key "a" (place 1 of 1)')
+
+
+def test_restart_stands_in_line_too() -> None:
     with WorkflowSandbox() as box:
         first = queueing.trigger(1)
         first.cancel()
@@ -231,3 +243,16 @@ def test_line_that_nobody_uses_is_deleted() -> None:
         assert not FlowTicket.objects.exists()
         delete_unused(100)
         assert not FlowKey.objects.exists()
+
+
+def test_run_that_failed_before_it_began_leaves_the_line() -> None:
+    with WorkflowSandbox() as box:
+        first = queueing.trigger(1)
+        late, patient = queueing.trigger(2, timeout="10m"), queueing.trigger(3)
+        box.advance("30m")
+        store.wake(late.id)
+        box.settle()
+        assert statuses(first, late, patient) == ["running", "failed", "pending"]
+        assert patient.reason.endswith("(place 1 of 1)")
+        box.advance("30m")
+        assert patient.refresh().status == "running"

@@ -135,6 +135,8 @@ def _forget(cursor: Any, which: str, *values: Any) -> None:
 
 def neglected() -> list[str]:
     """Return the lines in which who was at work has ended, or nobody is; those who have ended before they began go."""
+    if not _tickets().exists():
+        return []
     held = f"SELECT 1 FROM {TICKET} h WHERE h.flow_key = t.flow_key AND h.step_key = %s AND h.state <> 'waiting'"
     with connection().cursor() as cursor:
         _forget(cursor, "t.step_key = %s AND t.state = 'waiting'", RUN_ITSELF)

@@ -15,6 +15,7 @@ from django_workflow.core.exceptions import RunFailedError, RunNotFinishedError
 from django_workflow.core.plain import failure_in, plain
 from django_workflow.core.ports import get_runtime
 from django_workflow.core.redaction import Mask
+from django_workflow.core.singleton_lines import RUN_ITSELF
 from django_workflow.core.telling import Progress
 from django_workflow.core.undo import AT_WORK
 from django_workflow.core.workflow import registry
@@ -452,7 +453,7 @@ class Run(RunHandle, UndoFields, ForkFields):
         if trouble:
             return trouble
         if self.status == types.RunStatus.PENDING:
-            ticket = self.ticket_of("")
+            ticket = self.ticket_of("") or self.ticket_of(RUN_ITSELF)
             if ticket is not None:
                 return str(ticket.reason)
             due_at = next(

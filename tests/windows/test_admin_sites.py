@@ -215,17 +215,19 @@ def test_the_panel_is_as_quick_for_many(boss: Client, runs: Workflow[Any, Any]) 
     with CaptureQueriesContext(connection) as few:
         boss.get(change(note))
     about(runs, note, *(f"n{number}" for number in range(RUNS_SHOWN + 5)))
+    about(runs, Note.objects.create(text="b"), "of-another")
 
     with CaptureQueriesContext(connection) as many:
         html = boss.get(change(note)).content.decode()
 
     assert len(many) <= len(few) + 1
     assert "All runs about this" in html
-    listed = re.search(r'href="([^"]*about_type=[^"]*)"', html)
+    listed = re.search(r'href="([^"]*about=[^"]*)"', html)
     assert listed is not None
     response = boss.get(listed.group(1).replace("&amp;", "&"))
     assert response.status_code == 200
     assert "r0" in response.content.decode()
+    assert "of-another" not in response.content.decode()
 
 
 def test_the_line_that_a_project_writes_passes_the_checks() -> None:

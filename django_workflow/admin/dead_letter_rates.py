@@ -25,7 +25,6 @@ from django.utils.translation import gettext_lazy, ngettext
 
 from django_workflow.admin.base import run_link
 from django_workflow.admin.dead_letter_verbs import LETTER_VERBS
-from django_workflow.admin.dead_letters import Group, dead_letters
 from django_workflow.admin.definitions import DefinitionsAdmin
 from django_workflow.admin.rows import WhyForm, page_context
 from django_workflow.admin.verbs import Verb
@@ -35,6 +34,7 @@ from django_workflow.core.exceptions import WorkflowError
 from django_workflow.core.plain import plain
 from django_workflow.core.types import FINISHED
 from django_workflow.models import Run
+from django_workflow.runtime.dead_letters import Group, dead_letters
 from django_workflow.runtime.redriving import MOST_A_MINUTE, NAME, start_redrive
 from django_workflow.runtime.visibility import visible_runs
 

@@ -22,10 +22,10 @@ from django_workflow import (
     flow_control,
     workflow,
 )
-from django_workflow.admin.dead_letters import dead_letters
 from django_workflow.admin.inline import RUNS_SHOWN
 from django_workflow.core.workflow import registry
 from django_workflow.models import Approval, ApprovalAssignee, Run
+from django_workflow.runtime.dead_letters import dead_letters
 from django_workflow.runtime.redriving import NAME
 from django_workflow.runtime.worker import drain
 from tests.app.models import Note

@@ -17,13 +17,13 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
 from django_workflow import NonRetryableError, Workflow, WorkflowContext, workflow
-from django_workflow.admin.dead_letters import fingerprint, normalised
 from django_workflow.admin.runs import RunAdmin
 from django_workflow.admin.verbs import MOST_AT_ONCE
 from django_workflow.core.exceptions import InvalidOptionError, RunNotFoundError, RunStateError
 from django_workflow.core.types import Failure
 from django_workflow.core.workflow import registry
 from django_workflow.models import Action, Event, Run
+from django_workflow.runtime.dead_letters import fingerprint, normalised
 from django_workflow.runtime.deletion import delete_runs
 from django_workflow.runtime.operating import send_event
 from django_workflow.runtime.steering import send_to_all

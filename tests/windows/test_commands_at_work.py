@@ -548,6 +548,20 @@ def test_probe_tells_lag_silence_and_workers() -> None:
     assert found["silence_seconds"] < 60
 
 
+def test_probe_tells_when_the_beat_ticked() -> None:
+    sweeper.sweep()
+    before = json.loads(call("workflow_check", "--json"))
+    said = call("workflow_check")
+    sweeper.tick()
+    after = json.loads(call("workflow_check", "--json"))
+
+    assert (before["beat_at"], before["beat_age_seconds"]) == (None, None)
+    assert "beat" not in said
+    assert after["beat_at"] is not None
+    assert 0 <= after["beat_age_seconds"] < 60
+    assert "last beat tick at" in call("workflow_check")
+
+
 def test_probe_fails_where_nobody_looks() -> None:
     Sweep.objects.all().delete()
     out = io.StringIO()

@@ -19,7 +19,7 @@ from django_workflow.dispatchers.celery import (
     TICK_EXPIRES_SECONDS,
 )
 from django_workflow.dispatchers.rarely import Rarely
-from django_workflow.runtime.sweeper import sweep as sweep_once
+from django_workflow.runtime.sweeper import tick
 from django_workflow.runtime.worker import drain
 
 logger = logging.getLogger(__name__)
@@ -58,6 +58,6 @@ def advance() -> None:
 def sweep() -> None:
     """Look for due deliveries, on beat's tick: the second way, beside the workers' own sweep."""
     try:
-        sweep_once()
+        tick()
     except DatabaseError as error:
         rarely.warning("Due deliveries cannot be looked for, the database says: %s", error)

@@ -21,11 +21,11 @@ from django.utils.translation import gettext_lazy
 
 from django_workflow.admin.base import run_link
 from django_workflow.admin.dead_letter_rates import RateAdmin
-from django_workflow.admin.dead_letters import dead_letters
 from django_workflow.admin.rows import WhyForm, page_context
 from django_workflow.conf import settings
 from django_workflow.core.actors import NAME_LENGTH, Actor
 from django_workflow.models import DeadLetterNote
+from django_workflow.runtime.dead_letters import dead_letters
 from django_workflow.runtime.dry_retry import DryRetry, dry_retry
 from django_workflow.runtime.steering import NOTE_LENGTH, note_error
 from django_workflow.runtime.visibility import visible_runs

@@ -17,9 +17,10 @@ from django.utils.translation import gettext_lazy, ngettext
 
 from django_workflow.admin.dead_letter_care import DRY_PERMISSION, NOTE_PERMISSION, CareAdmin
 from django_workflow.admin.dead_letter_verbs import LETTER_VERBS
-from django_workflow.admin.dead_letters import Group, dead_letters
+from django_workflow.admin.dead_letters import sparkline
 from django_workflow.admin.rows import page_context
 from django_workflow.admin.verbs import DELETE, MOST_AT_ONCE
+from django_workflow.runtime.dead_letters import Group, dead_letters
 from django_workflow.runtime.visibility import visible_runs
 
 
@@ -109,9 +110,9 @@ class DeadLetterAdmin(CareAdmin):
             "group": group,
             "part": "ignored" if note is not None and note.is_ignored else part,
             "note": note,
-            "spark": group.sparkline(now),
+            "spark": sparkline(group, now),
             "list_url": f"{runs}?{urlencode({'error': group.fingerprint})}",
-            "states": sorted(group.states.items()),
+            "states": sorted((_(state), count) for state, count in group.states.items()),
             "workflows": group.workflows.most_common(),
             "verbs": [(verb, self.group_page_url("group", group, verb.name)) for verb in verbs],
             "rates": []

@@ -9,6 +9,7 @@ from django import forms
 from django.contrib import messages
 from django.contrib.admin.utils import quote, unquote
 from django.core.exceptions import PermissionDenied
+from django.db.models import Q
 from django.http import (
     Http404,
     HttpRequest,
@@ -25,7 +26,6 @@ from django.utils.translation import gettext_lazy, ngettext
 
 from django_workflow.admin.base import run_link
 from django_workflow.admin.dead_letter_verbs import LETTER_VERBS
-from django_workflow.admin.dead_letters import Group, dead_letters
 from django_workflow.admin.definitions import DefinitionsAdmin
 from django_workflow.admin.rows import WhyForm, page_context
 from django_workflow.admin.verbs import Verb
@@ -34,9 +34,10 @@ from django_workflow.core.actors import Actor
 from django_workflow.core.exceptions import WorkflowError
 from django_workflow.core.plain import plain
 from django_workflow.core.types import FINISHED
-from django_workflow.models import Run
+from django_workflow.models import Run, RunQuerySet
+from django_workflow.runtime.dead_letters import Group, dead_letters
 from django_workflow.runtime.redriving import MOST_A_MINUTE, NAME, start_redrive
-from django_workflow.runtime.visibility import visible_runs
+from django_workflow.runtime.visibility import sees_all_runs, visible_runs
 
 DEFAULT_A_MINUTE = 30
 ENDED_SHOWN = 3
@@ -175,8 +176,7 @@ class RateAdmin(DefinitionsAdmin):
             raise PermissionDenied
         if request.method not in ("GET", "HEAD", "POST"):
             return HttpResponseNotAllowed(["GET", "HEAD", "POST"])
-        runs = Run.objects.using(settings().DATABASE).filter(workflow=NAME)
-        run = runs.filter(pk=unquote(run_id)).first()
+        run = self._started(request).filter(pk=unquote(run_id)).first()
         if run is None:
             raise Http404
         asked = _asked(run)
@@ -209,9 +209,17 @@ class RateAdmin(DefinitionsAdmin):
         )
         return TemplateResponse(request, "django_workflow/admin/ask.html", context)
 
+    def _started(self, request: HttpRequest) -> RunQuerySet:
+        """Return the runs that go through dead letters at a rate: the user's own, and those that they may see."""
+        runs = Run.objects.using(settings().DATABASE).filter(workflow=NAME)
+        if sees_all_runs(request):
+            return runs
+        seen = visible_runs(request).order_by().values("pk")
+        return runs.filter(Q(triggered_by_id=str(request.user.pk)) | Q(pk__in=seen))
+
     def redrives(self, request: HttpRequest) -> list[dict[str, Any]]:
         """Return what is being done at a rate, and the last ones that were."""
-        runs = Run.objects.using(settings().DATABASE).filter(workflow=NAME)
+        runs = self._started(request)
         going = list(runs.unfinished_or_paused().order_by("-created_at", "id")[:20])
         ended = list(runs.filter(status__in=FINISHED).order_by("-created_at", "id")[:ENDED_SHOWN])
         stop = f"{self.admin_site.name}:django_workflow_dead_letters_stop"

@@ -157,4 +157,4 @@ def _all_url(formset: Any) -> str:
         runs = reverse(f"{formset.site}:django_workflow_run_changelist")
     except NoReverseMatch:
         return ""
-    return f"{runs}?{urlencode({'about_type': label, 'about_id': key})}"
+    return f"{runs}?{urlencode({'about': f'{label}:{key}'})}"

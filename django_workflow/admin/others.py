@@ -73,9 +73,7 @@ class MailboxFilter(admin.SimpleListFilter):
 
 @admin.register(Event)
 class EventAdmin(OfVisibleRuns, ReadOnlyAdmin):
-    """What was sent."""
-
-    of_no_run = None
+    """What was sent; whose an event is that names no run, nobody can tell, so it is for those who see all runs."""
 
     list_display = ("event_id", "run_link", "created_at", "became", "expires_at")
     list_filter = (MailboxFilter,)

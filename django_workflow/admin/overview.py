@@ -17,7 +17,6 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from django_workflow.admin.base import may_see_payloads
-from django_workflow.admin.dead_letters import dead_letters
 from django_workflow.admin.overview_charts import UNITS, Flow, Scale, chart_of, flows_of
 from django_workflow.admin.run_facets import SPAN_LABELS, Choice, count_in_words, countable
 from django_workflow.admin.run_list import RunListAdmin
@@ -27,6 +26,7 @@ from django_workflow.models import Delivery, Run
 from django_workflow.models.paging import bounded_counts
 from django_workflow.models.run_filters import SPANS, RunFilters
 from django_workflow.models.run_rates import ended_runs, processes_at_work, steps_lately
+from django_workflow.runtime.dead_letters import dead_letters
 from django_workflow.runtime.pulse import Pulse, pulse
 from django_workflow.runtime.sweeper import health
 

@@ -23,7 +23,6 @@ from django.urls import URLPattern, path, reverse
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from django_workflow.admin.dead_letters import dead_letters
 from django_workflow.admin.run_list import RunListAdmin
 from django_workflow.admin.verbs import (
     CANCEL,
@@ -43,6 +42,7 @@ from django_workflow.models import PastStep, Run, Step
 from django_workflow.models.paging import bounded_counts
 from django_workflow.models.run_filters import RunFilters
 from django_workflow.runtime import bulk
+from django_workflow.runtime.dead_letters import dead_letters
 from django_workflow.runtime.pulse import pulse
 from django_workflow.runtime.visibility import visible_runs
 from django_workflow.workflows import BULK, act_on_all

@@ -17,7 +17,6 @@ from django.utils.http import url_has_allowed_host_and_scheme
 from django.utils.translation import gettext as _
 
 from django_workflow.admin.base import ReadOnlyAdmin, may_see_payloads
-from django_workflow.admin.dead_letters import dead_letters
 from django_workflow.admin.run_columns import (
     Look,
     chosen_columns,
@@ -40,6 +39,7 @@ from django_workflow.models import Run
 from django_workflow.models.paging import Place, page_of, workflow_names
 from django_workflow.models.run_filters import RunFilters
 from django_workflow.models.run_search import search
+from django_workflow.runtime.dead_letters import dead_letters
 from django_workflow.runtime.pulse import pulse
 from django_workflow.runtime.visibility import visible_runs
 

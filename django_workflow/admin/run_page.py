@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 from urllib.parse import urlencode
 
@@ -27,6 +28,7 @@ from django_workflow.core.types import RunStatus
 from django_workflow.models import Generation, Run, Sweep
 from django_workflow.runtime.comparing import compare
 from django_workflow.runtime.sweeper import SILENCE
+from django_workflow.runtime.visibility import visible_runs
 
 EVENTS_PER_PAGE = 500
 VALUES = ("payload", "headers", "result", "state", "step")
@@ -45,6 +47,7 @@ def page_context(model_admin: Any, request: HttpRequest, run: Run) -> dict[str, 
         run,
         asked.get("steps"),
         run_url=model_admin.run_url,
+        seen=partial(visible_runs, request),
         zoom=asked.get("zoom"),
         fold=is_folded,
     )
@@ -182,7 +185,12 @@ class RunPages:
     def step_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """Show a step: alone, or, where a script asks, beside the timeline."""
         run = self._run(request, object_id)
-        found = step_of(run, request.GET.get("key", ""), sees=may_see_payloads(request))
+        found = step_of(
+            run,
+            request.GET.get("key", ""),
+            sees=may_see_payloads(request),
+            seen=partial(visible_runs, request),
+        )
         if found is None:
             raise Http404
         key = urlencode({"step": found.line.step.key})

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from django.contrib import admin
+from django.db.models import Exists, OuterRef, QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.html import format_html
@@ -19,7 +20,7 @@ from django_workflow.conf import settings
 from django_workflow.core.workflow import registry
 from django_workflow.models import Schedule, ScheduledRun
 from django_workflow.runtime.steering import steer_schedule
-from django_workflow.runtime.visibility import visible_runs
+from django_workflow.runtime.visibility import sees_all_runs, visible_runs
 
 FIRES_SHOWN = 10
 RUNS_SHOWN = 20
@@ -127,6 +128,15 @@ class ScheduleAdmin(SteeredAdmin):
         'No schedules yet. Declare one with @workflow(schedule="0 9 * * *"), or make one with workflow.schedule().'
     )
 
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        """Tell of each, where runs are hidden, whether its last run is one that the user may see."""
+        found: QuerySet[Any] = super().get_queryset(request)
+        if sees_all_runs(request):
+            return found
+        seen = visible_runs(request).filter(pk=OuterRef("last_run_id"))
+        marked: QuerySet[Any] = found.annotate(is_last_seen=Exists(seen))
+        return marked
+
     @admin.display(description=gettext_lazy("state"), ordering="is_paused")
     def state(self, row: Schedule) -> SafeString:
         """Return whether it fires, and what stands in its way."""
@@ -146,7 +156,8 @@ class ScheduleAdmin(SteeredAdmin):
     @admin.display(description=gettext_lazy("last run"))
     def last(self, row: Schedule) -> SafeString | str:
         """Return a link to the run of the last slot."""
-        return run_link(row.last_run_id, self.admin_site.name) if row.last_run_id else "-"
+        is_there = row.last_run_id and getattr(row, "is_last_seen", True)
+        return run_link(row.last_run_id, self.admin_site.name) if is_there else "-"
 
     def describe(self, row: Schedule) -> str:
         """Return how it stands."""

@@ -7,13 +7,12 @@ from typing import Any
 from django.db.models import Q
 from django.http import HttpRequest
 
-from django_workflow.conf import settings
-from django_workflow.runtime.visibility import visible_runs
+from django_workflow.runtime.visibility import sees_all_runs, visible_runs
 
 
 def of_visible_runs(request: HttpRequest, rows: Any, *, or_of_none: Any = "never") -> Any:
     """Return those of the rows whose runs the user may see; ``or_of_none`` is what stands for "no run" in them."""
-    if settings().VISIBLE_RUNS is None:
+    if sees_all_runs(request):
         return rows
     seen = Q(run_id__in=visible_runs(request).order_by().values("pk"))
     if or_of_none != "never":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -54,8 +55,8 @@ class Stored(NamedTuple):
     value: Any
 
 
-def step_of(run: Run, key: str, *, sees: bool) -> FoundStep | None:
-    """Return a step of a run, or None if there is none of this key."""
+def step_of(run: Run, key: str, *, sees: bool, seen: Callable[[Any], Any]) -> FoundStep | None:
+    """Return a step of a run, or None if there is none of this key; ``seen`` leaves the children that the user may see."""
     alias = run._state.db
     step = Step.objects.using(alias).filter(run_id=run.pk, key=key).first()
     if step is None:
@@ -67,7 +68,9 @@ def step_of(run: Run, key: str, *, sees: bool) -> FoundStep | None:
         delivery=Delivery.objects.using(alias).filter(run_id=run.pk, step_key=key).first(),
         policy=policy_of(run),
         children=list(
-            run.children.filter(parent_step=key).only("id", "workflow", "status").order_by("pk")
+            seen(run.children.filter(parent_step=key))
+            .only("id", "workflow", "status")
+            .order_by("pk")
         ),
         items=_failed_items(run, step) if sees else [],
         verbs=_verbs_of(step),

@@ -174,10 +174,11 @@ def story_of(
     page_number: str | None,
     *,
     run_url: Callable[[str], str],
+    seen: Callable[[Any], Any],
     zoom: str | None = None,
     fold: bool = True,
 ) -> Story:
-    """Return what the page of this run tells."""
+    """Return what the page of this run tells; ``seen`` leaves those of other runs that the user may see."""
     alias = run._state.db
     page = Paginator(_steps(run, alias), STEPS_PER_PAGE).get_page(page_number)
     steps = list(page.object_list)
@@ -188,7 +189,7 @@ def story_of(
         run_id=run.id, generation=None, step_key__in=["", *(step.key for step in steps)]
     )
     attempts: dict[str, list[AttemptLine]] = {}
-    children = _children(run, alias)
+    children = _children(run, alias, seen)
     for attempt in kept.order_by("id"):
         attempts.setdefault(attempt.step_key, []).append(
             _attempt_line(attempt, names.get(attempt.step_key, ""), mask)
@@ -206,7 +207,7 @@ def story_of(
         state=shown_value(shown_state(run)),
         lines=_lines(run, mask, alias),
         restarts=list(
-            run.restarts.using(alias).order_by("created_at").values_list("pk", flat=True)
+            seen(run.restarts.using(alias)).order_by("created_at").values_list("pk", flat=True)
         ),
         actions=[_action_line(one, mask) for one in run.actions[:MOST_ACTIONS]],
         children=children,
@@ -214,10 +215,10 @@ def story_of(
     )
 
 
-def _children(run: Run, alias: str | None) -> list[Run]:
+def _children(run: Run, alias: str | None, seen: Callable[[Any], Any]) -> list[Run]:
     """Return what the run has invoked, with what a line about each tells."""
     fields = ("id", "workflow", "status", "parent_step", "created_at", "started_at", "finished_at")
-    found = Run.objects.using(alias).filter(parent=run.pk).order_by("created_at", "id")
+    found = seen(Run.objects.using(alias).filter(parent=run.pk)).order_by("created_at", "id")
     return list(found.only(*fields)[:STEPS_PER_PAGE])
 
 

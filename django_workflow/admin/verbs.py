@@ -12,6 +12,7 @@ from django.http import HttpRequest
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
+from django_workflow.admin.event_ids import cleaned_event_id
 from django_workflow.core.actors import Actor
 from django_workflow.core.events import EVENT_ID_LENGTH
 from django_workflow.core.exceptions import RunStateError, WorkflowError
@@ -92,6 +93,10 @@ class EventForm(ReasonForm):
         initial=True,
     )
     field_order = ["event_id", "event_data", "keep", "why"]
+
+    def clean_event_id(self) -> str:
+        """Refuse what can be no event's id, and what only a webhook or an approval may send."""
+        return cleaned_event_id(self.cleaned_data["event_id"])
 
     def clean_event_data(self) -> Any:
         """Read the JSON."""

@@ -20,16 +20,17 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
 from django_workflow.admin.base import run_link
+from django_workflow.admin.event_ids import cleaned_event_id
 from django_workflow.admin.rows import LONGEST_LOGGED, SteeredAdmin, WhyForm
 from django_workflow.admin.seeing import OfVisibleRuns
 from django_workflow.conf import settings
 from django_workflow.core.actors import Actor
 from django_workflow.core.anywhere import get_waiters
-from django_workflow.core.events import EVENT_ID_LENGTH, EventWaiter, check_event_id
-from django_workflow.core.exceptions import InvalidOptionError, WorkflowError
+from django_workflow.core.events import EVENT_ID_LENGTH, EventWaiter
+from django_workflow.core.exceptions import WorkflowError
 from django_workflow.core.importable import load
 from django_workflow.core.types import StepKind
-from django_workflow.models import Approval, Step, Waiter, Webhook
+from django_workflow.models import Step, Waiter
 from django_workflow.runtime.steering import Sent, send_to_all
 from django_workflow.runtime.visibility import visible_runs
 
@@ -64,16 +65,7 @@ class NotifyForm(WhyForm):
 
     def clean_event_id(self) -> str:
         """Refuse what can be no event's id, and what only a webhook or an approval may send."""
-        try:
-            event_id = check_event_id(self.cleaned_data["event_id"])
-        except InvalidOptionError as error:
-            raise forms.ValidationError(str(error)) from error
-        alias = settings().DATABASE
-        if Webhook.objects.using(alias).filter(event_id=event_id).exists():
-            raise forms.ValidationError(_("Only a call of its webhook sends this event."))
-        if Approval.objects.using(alias).filter(event_id=event_id).exists():
-            raise forms.ValidationError(_("Only a decision sends this event."))
-        return event_id
+        return cleaned_event_id(self.cleaned_data["event_id"])
 
     def clean_event_data(self) -> Any:
         """Read the JSON."""

@@ -80,7 +80,7 @@ def preview(command: WorkflowCommand, chosen: Sequence[Run], what: str) -> None:
     """List the runs that are meant, the first ones of many."""
     if command.as_json:
         command.screen.json(
-            {f"would_be_{what}": len(chosen), "workflow_run_ids": [r.id for r in chosen]}
+            {f"would_be_{_key(what)}": len(chosen), "workflow_run_ids": [r.id for r in chosen]}
         )
         return
     command.screen.table(RUN_COLUMNS, [run_row(run) for run in chosen[:SHOWN]])
@@ -110,7 +110,7 @@ def do_to_each(
         except WorkflowError as error:
             refusals.append(error)
     if command.as_json:
-        command.screen.json({what: len(done), "workflow_run_ids": done})
+        command.screen.json({_key(what): len(done), "workflow_run_ids": done})
     else:
         command.screen.lines([f"{counted(len(done))} {_were(len(done))} {what}."])
     if refusals:
@@ -119,6 +119,10 @@ def do_to_each(
         if len(refusals) > SHOWN:
             told.append(f"And {len(refusals) - SHOWN:,} more.")
         raise CommandError("\n".join(told), returncode=FAILED if is_state else USAGE)
+
+
+def _key(what: str) -> str:
+    return what.replace(" ", "_")
 
 
 def _were(number: int) -> str:

@@ -1,89 +1,50 @@
-"""Dead letters by their cause, as the command line prints them."""
+"""Dead letters in groups, as the command line prints them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
-from datetime import datetime
+from collections import Counter
 from typing import Any
 
 from django_workflow.management.output import clock, moment
-from django_workflow.models import Run
+from django_workflow.runtime.dead_letters import Group
 
-GROUP_COLUMNS = ("runs", "workflow", "status", "step", "error", "first", "last", "message")
-
-
-@dataclass(kw_only=True, slots=True)
-class Group:
-    """Dead letters of one workflow and state that failed in one step with one class of error."""
-
-    workflow: str
-    status: str
-    step: str
-    error_class: str
-    #: Of the latest one.
-    message: str
-    newest: str
-    count: int
-    first_seen: datetime
-    last_seen: datetime
-
-    def as_json(self) -> dict[str, Any]:
-        """Return the group in its documented form."""
-        return {
-            "workflow": self.workflow,
-            "status": self.status,
-            "step": self.step or None,
-            "error_class": self.error_class,
-            "message": self.message,
-            "count": self.count,
-            "newest": self.newest,
-            "first_seen": moment(self.first_seen),
-            "last_seen": moment(self.last_seen),
-        }
+GROUP_COLUMNS = (
+    "runs", "fingerprint", "workflow", "status", "step", "error", "first", "last", "message"
+)  # fmt: skip
 
 
-def groups_of(letters: Iterable[Run]) -> list[Group]:
-    """Return the groups, the largest first."""
-    groups: dict[tuple[str, ...], Group] = {}
-    for run in sorted(letters, key=_seen):
-        failure = run.failure
-        error_class = "" if failure is None else failure.error_class
-        message = "" if failure is None else failure.message
-        seen = _seen(run)
-        key = (run.workflow, str(run.status), run.failed_step, error_class)
-        group = groups.get(key)
-        if group is None:
-            groups[key] = Group(
-                workflow=run.workflow,
-                status=str(run.status),
-                step=run.failed_step,
-                error_class=error_class,
-                message=message,
-                newest=run.id,
-                count=1,
-                first_seen=seen,
-                last_seen=seen,
-            )
-            continue
-        group.count += 1
-        group.message, group.newest, group.last_seen = message, run.id, seen
-    return sorted(groups.values(), key=lambda group: (-group.count, group.workflow, group.step))
-
-
-def _seen(run: Run) -> datetime:
-    return run.finished_at or run.created_at
+def group_json(group: Group) -> dict[str, Any]:
+    """Return the group in its documented form."""
+    failure = group.failure
+    return {
+        "fingerprint": group.fingerprint,
+        "workflows": dict(group.workflows.most_common()),
+        "statuses": dict(group.states.most_common()),
+        "step": group.step or None,
+        "error_class": None if failure is None else failure.error_class,
+        "message": None if failure is None else failure.message,
+        "count": group.count,
+        "newest": group.newest,
+        "first_seen": moment(group.first_seen),
+        "last_seen": moment(group.last_seen),
+    }
 
 
 def group_row(group: Group) -> tuple[str, ...]:
     """Return the group's cells under ``GROUP_COLUMNS``."""
+    failure = group.failure
     return (
         str(group.count),
-        group.workflow,
-        group.status,
+        group.fingerprint,
+        _names(group.workflows),
+        _names(group.states),
         group.step,
-        group.error_class.rpartition(".")[2],
+        "" if failure is None else failure.error_class.rpartition(".")[2],
         clock(group.first_seen),
         clock(group.last_seen),
-        group.message,
+        "" if failure is None else failure.message,
     )
+
+
+def _names(counts: Counter[str]) -> str:
+    return ", ".join(name for name, _count in counts.most_common())

@@ -70,7 +70,7 @@ class Delivery(models.Model):
 
 
 class Sweep(models.Model):
-    """When due rows were last looked for (the first row), or ended runs pruned (the second), by whom.
+    """When due rows were last looked for (the first row), ended runs pruned, alerts asked for, or when the beat ticked (the fourth), by whom.
 
     It keeps sweeps to one a second in the system.
     """

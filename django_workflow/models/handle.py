@@ -74,6 +74,16 @@ class RunHandle:
         """Trigger a new run from the start, with the same payload and options, linked to this one."""
         return get_runtime().restart(self.id, actor=actor, why=why)
 
+    def rerun_handler(self, *, actor: Any = None, why: str = "") -> Self:
+        """Run the failure handler of a failed run anew, where it failed itself or there was none yet.
+
+        Raises:
+            RunStateError: the run has not failed, its handler has done its work or is at it, or it has none.
+            WorkflowNotFoundError: this process does not know its workflow.
+        """
+        get_runtime().rerun_handler(self.id, actor=actor, why=why)
+        return self.refresh()
+
     def retry_now(self, step: str | None = None, *, actor: Any = None, why: str = "") -> Self:
         """Skip the delay before the next attempt: of one step (by key or name), or of all that wait for one.
 
@@ -170,6 +180,11 @@ class RunHandle:
     async def arestart(self, *, actor: Any = None, why: str = "") -> Any:
         """See `restart()`."""
         return await get_runtime().in_thread(self.restart, actor=actor, why=why)
+
+    async def arerun_handler(self, *, actor: Any = None, why: str = "") -> Self:
+        """See `rerun_handler()`."""
+        await get_runtime().in_thread(self.rerun_handler, actor=actor, why=why)
+        return self
 
     async def aretry_now(
         self, step: str | None = None, *, actor: Any = None, why: str = ""

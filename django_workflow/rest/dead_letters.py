@@ -7,7 +7,6 @@ from typing import Any
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from django_workflow.core.plain import plain
 from django_workflow.models import RunQuerySet
 from django_workflow.rest import shapes
 from django_workflow.rest.base import ApiView, documented, respond
@@ -21,12 +20,11 @@ from django_workflow.rest.selecting import (
     runs,
     selected,
 )
-from django_workflow.rest.shown import run_shown
+from django_workflow.rest.shown import at, run_shown
 from django_workflow.rest.verbs import act_on_each, outcome, outcomes, preview
+from django_workflow.runtime.dead_letters import Group, dead_letters
 from django_workflow.runtime.deletion import delete_runs
-
-#: How many of the newest dead letters are looked at for their causes.
-MOST_GROUPED = 10_000
+from django_workflow.runtime.handler_again import with_handler_to_run
 
 
 class DeadLetters(ApiView):
@@ -56,31 +54,26 @@ class Groups(ApiView):
 
     @documented("list_dead_letter_groups", gives={200: shapes.GroupList}, tag="dead letters")
     def get(self, request: Request) -> Response:
-        """Count them by workflow, state, step and error."""
-        sees = self.sees
-        rows = runs(request).dead_letters().order_by("-created_at", "id")
-        fields = ("pk", "workflow", "status", "failed_step", "failure_text")
-        found = list(rows.values_list(*fields)[: MOST_GROUPED + 1])
-        groups: dict[tuple[str, ...], dict[str, Any]] = {}
-        for pk, workflow, status, step, text in found[:MOST_GROUPED]:
-            failure = plain(text) if sees else None
-            told = failure if isinstance(failure, dict) else {}
-            key = (workflow, status, step, str(told.get("error_class", "")))
-            group = groups.setdefault(
-                key,
-                {
-                    "workflow": workflow,
-                    "status": status,
-                    "step": step or None,
-                    "error_class": told.get("error_class"),
-                    "message": told.get("message"),
-                    "count": 0,
-                    "newest": pk,
-                },
-            )
-            group["count"] += 1
-        ordered = sorted(groups.values(), key=lambda group: -group["count"])
-        return respond({"results": ordered, "truncated": len(found) > MOST_GROUPED})
+        """Count them by error: those whose errors are alike have one fingerprint, which is a filter."""
+        found, sees = dead_letters(runs(request)), self.sees
+        told = [_group_shown(group, sees=sees) for group in found.groups]
+        return respond({"results": told, "truncated": found.is_cut})
+
+
+def _group_shown(group: Group, *, sees: bool) -> dict[str, Any]:
+    failure = group.failure if sees else None
+    return {
+        "fingerprint": group.fingerprint,
+        "workflows": dict(group.workflows.most_common()),
+        "statuses": dict(group.states.most_common()),
+        "step": group.step or None,
+        "error_class": None if failure is None else failure.error_class,
+        "message": None if failure is None else failure.message,
+        "count": group.count,
+        "newest": group.newest,
+        "first_seen": at(group.first_seen),
+        "last_seen": at(group.last_seen),
+    }
 
 
 class _Letters(ApiView):
@@ -145,6 +138,37 @@ class RestartLetters(_Letters):
         if more:
             raise ProblemError("bad-input", "Too many are meant; narrow the filter.", path="filter")
         return self.act("restart", given, ids, more=False)
+
+
+class RerunHandlers(_Letters):
+    """The failure handlers of dead letters are run again."""
+
+    permissions = {"POST": "resume_run"}
+
+    @documented(
+        "rerun_dead_letter_handlers",
+        takes=Selection,
+        gives={200: shapes.OutcomesShape},
+        tag="dead letters",
+    )
+    def post(self, request: Request) -> Response:
+        """Run each failed one's handler anew, where it failed itself or there was none yet."""
+        given, ids, more = self.chosen()
+        if given.get("dry_run"):
+            return self.previewed(ids, more=more)
+        # Of those that are named and do not fit, the verb itself tells best why.
+        found = act_on_each(
+            "rerun_handler",
+            ids,
+            self.actor,
+            among=runs(self.request),
+            why=given.get("why", ""),
+        )
+        return outcomes(found, more=more)
+
+    def letters(self) -> RunQuerySet:
+        """Return those whose handler is run again."""
+        return with_handler_to_run(super().letters())
 
 
 class DeleteLetters(_Letters):

@@ -14,6 +14,7 @@ from django_workflow.models import Run, RunLabel, RunQuerySet
 from django_workflow.rest.base import PageQuery
 from django_workflow.rest.fields import Shape, Text, Truth
 from django_workflow.rest.problems import ProblemError
+from django_workflow.runtime.dead_letters import dead_letters
 from django_workflow.runtime.visibility import visible_runs
 
 STATES = [status.value for status in RunStatus]
@@ -46,6 +47,9 @@ class RunFilter(Shape):
     failed_step = Text(required=False, help_text="The key of the step whose error ended it.")
     error_class = Text(
         required=False, help_text="The class of the error, with its path; it takes view_payload."
+    )
+    fingerprint = Text(
+        required=False, help_text="Dead letters of this group of errors, as `groups` tells it."
     )
     search = Text(required=False, help_text="The beginning of an ID or of a label.")
 
@@ -116,6 +120,9 @@ def fitting(found: RunQuerySet, asked: Mapping[str, Any], *, sees: bool) -> RunQ
         if not (label and colon and key):
             raise serializers.ValidationError({"about": ABOUT})
         found = found.filter(about_type=label.lower(), about_id=key)
+    if asked.get("fingerprint"):
+        group = dead_letters(found).find(asked["fingerprint"])
+        found = found.filter(pk__in=[] if group is None else group.run_ids)
     return found
 
 

@@ -318,19 +318,26 @@ class WaiterList(Shape):
 
 
 class GroupShape(Shape):
-    """Dead letters of one cause."""
+    """Dead letters whose errors are alike."""
 
-    workflow = text()
-    status = text()
-    step = text(none=True)
+    fingerprint = text()
+    workflows = serializers.DictField(
+        child=serializers.IntegerField(), help_text="How many there are of each."
+    )
+    statuses = serializers.DictField(
+        child=serializers.IntegerField(), help_text="How many there are in each."
+    )
+    step = text(none=True, help_text="The key of the step in which the newest failed.")
     error_class = text(none=True)
     message = text(none=True)
     count = whole()
     newest = text()
+    first_seen = moment()
+    last_seen = moment()
 
 
 class GroupList(Shape):
-    """Dead letters by their cause, the largest group first."""
+    """Dead letters by their error, the largest group first."""
 
     results = GroupShape(many=True)
     truncated = serializers.BooleanField(help_text="Whether older dead letters were not looked at.")

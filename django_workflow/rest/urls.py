@@ -38,6 +38,7 @@ urlpatterns = [
     path("runs/<path:run_id>/pause/", verbs.Pause.as_view(), name="pause"),
     path("runs/<path:run_id>/resume/", verbs.Resume.as_view(), name="resume"),
     path("runs/<path:run_id>/restart/", verbs.Restart.as_view(), name="restart"),
+    path("runs/<path:run_id>/rerun-handler/", verbs.RerunHandler.as_view(), name="rerun-handler"),
     path("runs/<path:run_id>/retry/", amending.RetryNow.as_view(), name="retry"),
     path("runs/<path:run_id>/skip-sleep/", amending.SkipSleep.as_view(), name="skip-sleep"),
     path("runs/<path:run_id>/extend/", amending.ExtendTimeout.as_view(), name="extend"),
@@ -55,6 +56,9 @@ urlpatterns = [
     path("dead-letters/groups/", dead_letters.Groups.as_view(), name="dead-letter-groups"),
     path("dead-letters/resume/", dead_letters.ResumeLetters.as_view(), name="resume-letters"),
     path("dead-letters/restart/", dead_letters.RestartLetters.as_view(), name="restart-letters"),
+    path(
+        "dead-letters/rerun-handler/", dead_letters.RerunHandlers.as_view(), name="rerun-handlers"
+    ),
     path("dead-letters/delete/", dead_letters.DeleteLetters.as_view(), name="delete-letters"),
     path("schedules/", schedules.Schedules.as_view(), name="schedules"),
     path("schedules/<path:schedule_id>/fires/", schedules.Fires.as_view(), name="fires"),

@@ -201,6 +201,18 @@ class Restart(_Verb):
         return respond(told, 201)
 
 
+class RerunHandler(_Verb):
+    """A failure handler is run again."""
+
+    verb = "rerun_handler"
+    permissions = {"POST": "resume_run"}
+
+    @documented("rerun_handler", takes=WhyBody, gives={200: shapes.ChangedShape}, tag="verbs")
+    def post(self, request: Request, run_id: str) -> Response:
+        """Run the failure handler of a failed run anew, where it failed itself or there was none yet."""
+        return self.do(run_id)
+
+
 class Many(ApiView):
     """A verb on many runs."""
 

@@ -33,6 +33,7 @@ from django_workflow.runtime.flow_control import (
     steer,
 )
 from django_workflow.runtime.forking import ForkVerbs
+from django_workflow.runtime.handler_again import rerun_handler
 from django_workflow.runtime.keys import redaction_key
 from django_workflow.runtime.schedules import ScheduleVerbs
 from django_workflow.runtime.trouble import refuse_open_transaction
@@ -223,6 +224,10 @@ class DjangoRuntime(ForkVerbs, AmendVerbs, ScheduleVerbs):
             )
         after_commit(keys_of(run_id))
         transaction.on_commit(hint, using=self.alias, robust=True)
+
+    def rerun_handler(self, run_id: str, *, actor: Any = None, why: str = "") -> None:
+        """See `Run.rerun_handler()`."""
+        rerun_handler(run_id, actor=actor, why=why)
 
     def _resume_child(self, run: Run, *, force: bool, actor: Any) -> None:
         """Go on with the failed child whose error ended this run, before the run itself does."""

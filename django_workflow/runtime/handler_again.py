@@ -12,13 +12,20 @@ from django_workflow.core.actors import Actor
 from django_workflow.core.exceptions import RunNotFoundError, RunStateError
 from django_workflow.core.types import RunStatus
 from django_workflow.core.workflow import registry
-from django_workflow.models import Run
+from django_workflow.models import Run, RunQuerySet
 from django_workflow.runtime.worker import hint
 from django_workflow.store import actions, handlers
 from django_workflow.store import runs as store
 from django_workflow.store.actions import Change
 
 logger = logging.getLogger(__name__)
+
+
+def with_handler_to_run(found: RunQuerySet) -> RunQuerySet:
+    """Return the failed ones among these runs whose failure handler failed itself, or that have not had theirs."""
+    names = [workflow.name for workflow in registry if workflow.failure_handler is not None]
+    again = ["", RunStatus.FAILED]
+    return found.filter(status=RunStatus.FAILED, handler_status__in=again, workflow__in=names)
 
 
 def rerun_handler(run_id: str, *, actor: Any = None, why: str = "") -> None:

@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
-from django_workflow.conf import settings
 from django_workflow.core.types import DEAD_LETTER, FINISHED, RunStatus
-from django_workflow.models import Sweep
+from django_workflow.runtime.looks import latest_looks
 from django_workflow.store import claims, measures
 
 RECENT: Final = timedelta(hours=1)
@@ -48,6 +47,7 @@ class Measures:
     lines: tuple[tuple[str, str, int], ...]
     steps: tuple[StepTimes, ...]
     swept_at: datetime | None
+    beat_at: datetime | None
 
     @property
     def lag(self) -> timedelta:
@@ -72,7 +72,7 @@ def measure() -> Measures:
     """Ask the database; each question looks at a bounded number of rows."""
     now = claims.now()
     queue = measures.queue()
-    last = Sweep.objects.using(settings().DATABASE).filter(pk=claims.SWEEPING).first()
+    looks = latest_looks()
     return Measures(
         at=now,
         due=queue.due,
@@ -84,7 +84,8 @@ def measure() -> Measures:
         waiters=measures.waiters(),
         lines=tuple(measures.lines()),
         steps=_step_times(),
-        swept_at=None if last is None else last.swept_at,
+        swept_at=looks.swept_at,
+        beat_at=looks.beat_at,
     )
 
 

@@ -13,6 +13,7 @@ from django_workflow.core.exceptions import RunNotFoundError, RunStateError
 from django_workflow.core.types import FINISHED, RunStatus
 from django_workflow.models import Event
 from django_workflow.runtime.audit import log
+from django_workflow.runtime.reserved import refuse_reserved
 from django_workflow.runtime.waiting import send
 from django_workflow.store import actions
 from django_workflow.store import runs as store
@@ -32,12 +33,13 @@ def send_event(
 
     Raises:
         InvalidEventError: the run waits for it, and refuses the data.
-        InvalidOptionError: this can be no event's id.
+        InvalidOptionError: this can be no event's id, or is that of a webhook or an approval.
         RunNotFoundError: there is no such run.
         RunStateError: the run has ended, or is being cancelled, and takes no more events.
     """
     by = Actor.of(actor)
     fields = notify_fields(event_id, event_data, run_id, keep)
+    refuse_reserved(fields[0])
     with transaction.atomic(using=settings().DATABASE):
         # Nobody ends the run between the look at it and the event.
         state = store.locked_state(run_id)

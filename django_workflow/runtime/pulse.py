@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from django_workflow.conf import settings
-from django_workflow.models import Delivery, Schedule, Sweep
+from django_workflow.models import Delivery, Schedule
 from django_workflow.models.paging import bounded_counts
 from django_workflow.runtime import sweeper
+from django_workflow.runtime.looks import latest_looks
 from django_workflow.store import claims
 
 
@@ -23,6 +24,8 @@ class Pulse:
     lag: timedelta
     swept_at: datetime | None
     swept_by: str
+    #: When the beat last ticked.
+    beat_at: datetime | None
     #: Nobody looks, and something waits for it.
     is_silent: bool
     #: Nobody looks, whether anything waits for it or not.
@@ -33,6 +36,11 @@ class Pulse:
         """How long ago due rows were looked for."""
         return None if self.swept_at is None else max(self.now - self.swept_at, timedelta(0))
 
+    @property
+    def since_beat(self) -> timedelta | None:
+        """How long ago the beat last ticked."""
+        return None if self.beat_at is None else max(self.now - self.beat_at, timedelta(0))
+
 
 def pulse() -> Pulse:
     """Ask the database; without the search for stuck runs, which `sweeper.health()` makes."""
@@ -40,17 +48,18 @@ def pulse() -> Pulse:
     now = claims.now()
     due = Delivery.objects.using(alias).due(now)
     oldest = due.order_by("due_at").values_list("due_at", flat=True).first()
-    last = Sweep.objects.using(alias).filter(pk=1).first()
+    looks = latest_looks()
     lag = now - oldest if oldest is not None else timedelta(0)
-    is_unseen = last is None or now - last.swept_at > sweeper.SILENCE
+    is_unseen = looks.swept_at is None or now - looks.swept_at > sweeper.SILENCE
     overdue = Schedule.objects.using(alias).overdue(now - sweeper.SILENCE)
     return Pulse(
         now=now,
         due=bounded_counts({"due": due})["due"],
         oldest_due=oldest,
         lag=lag,
-        swept_at=None if last is None else last.swept_at,
-        swept_by="" if last is None else last.swept_by,
+        swept_at=looks.swept_at,
+        swept_by=looks.swept_by,
+        beat_at=looks.beat_at,
         is_silent=is_unseen and (lag > sweeper.SILENCE or overdue.exists()),
         is_unseen=is_unseen,
     )

@@ -15,10 +15,11 @@ from time import monotonic, sleep
 
 from django_workflow.conf import settings
 from django_workflow.core.ports import get_runtime
-from django_workflow.models import Delivery, Run, Schedule, Sweep
+from django_workflow.models import Delivery, Run, Schedule
 from django_workflow.runtime.alerting import alert_due, alert_due_apart
 from django_workflow.runtime.approval_mail import send_due, send_due_apart
 from django_workflow.runtime.flow_control import look_after
+from django_workflow.runtime.looks import latest_looks
 from django_workflow.runtime.pruning import prune_by_retention
 from django_workflow.runtime.waiting import delete_expired, match_untried
 from django_workflow.runtime.worker import hint, worker_name
@@ -30,6 +31,15 @@ SILENCE = timedelta(seconds=30)
 MOST_HINTS = 16
 SYNC_SECONDS = 60.0
 AGAIN_SECONDS = 0.2
+
+
+def tick() -> int:
+    """Sweep on the beat's tick, and keep that it ticked; return how many due deliveries were found.
+
+    Several beats do no more than one.
+    """
+    claims.take_sweep(worker_name(), settings().SWEEP_INTERVAL / 2, claims.TICKING)
+    return sweep()
 
 
 def sweep(*, force: bool = False, interval: timedelta | None = None) -> int:
@@ -138,6 +148,8 @@ class Health:
     lag: timedelta
     swept_at: datetime | None
     swept_by: str
+    #: When the beat last ticked; None: never.
+    beat_at: datetime | None
     is_silent: bool
     #: When the answers were given, by the database's clock.
     at: datetime
@@ -148,6 +160,11 @@ class Health:
     def silence(self) -> timedelta | None:
         """How long ago a worker or the beat last looked for due work; None: never."""
         return None if self.swept_at is None else max(self.at - self.swept_at, timedelta(0))
+
+    @property
+    def since_beat(self) -> timedelta | None:
+        """How long ago the beat last ticked; None: never."""
+        return None if self.beat_at is None else max(self.at - self.beat_at, timedelta(0))
 
     @property
     def is_healthy(self) -> bool:
@@ -176,16 +193,17 @@ def health() -> Health:
     now = claims.now()
     deliveries = Delivery.objects.using(alias)
     oldest = deliveries.due(now).order_by("due_at").values_list("due_at", flat=True).first()
-    last = Sweep.objects.using(alias).filter(pk=1).first()
+    looks = latest_looks()
     lag = now - oldest if oldest is not None else timedelta(0)
-    unseen = last is None or now - last.swept_at > SILENCE
+    unseen = looks.swept_at is None or now - looks.swept_at > SILENCE
     return Health(
         stuck=_stuck(),
         due=deliveries.due(now).count(),
         oldest_due=oldest,
         lag=lag,
-        swept_at=last.swept_at if last is not None else None,
-        swept_by=last.swept_by if last is not None else "",
+        swept_at=looks.swept_at,
+        swept_by=looks.swept_by,
+        beat_at=looks.beat_at,
         at=now,
         workers=_workers(now),
         is_silent=unseen

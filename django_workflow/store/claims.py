@@ -348,11 +348,11 @@ def release_worker(prefix: str, is_alive: Any) -> int:
     return freed
 
 
-SWEEPING, PRUNING, ALERTING = 1, 2, 3
+SWEEPING, PRUNING, ALERTING, TICKING = 1, 2, 3, 4
 
 
 def take_sweep(worker: str, interval: timedelta, what: int = SWEEPING) -> bool:
-    """Win the right to sweep (or to prune) now: one in the whole system per ``interval``."""
+    """Win the right to sweep (to prune, to keep a tick of the beat) now: one in the whole system per ``interval``."""
     speak = dialect()
     current, values = speak.now()
     limit, limit_values = speak.now(-interval)

@@ -79,6 +79,9 @@ def _of_queue(measures: Measures) -> list[GaugeMetricFamily]:
     if measures.swept_at is not None:
         age = max(0.0, (measures.at - measures.swept_at).total_seconds())
         found.append(_gauge("sweep_age_seconds", "How long ago due rows were looked for.", age))
+    if measures.beat_at is not None:
+        age = max(0.0, (measures.at - measures.beat_at).total_seconds())
+        found.append(_gauge("beat_age_seconds", "How long ago the beat ticked.", age))
     return found
 
 

@@ -5,12 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 from django import template
+from django.templatetags.static import static
+from django.utils.html import format_html
 from django.utils.safestring import SafeString, mark_safe
 
 from django_workflow.live import find, may_follow, shown
 from django_workflow.models import Run
 
 register = template.Library()
+
+#: It pauses in a hidden tab; without it, the page asks on.
+SCRIPT = "django_workflow/follow.js"
 
 
 @register.simple_tag(takes_context=True)
@@ -20,4 +25,7 @@ def workflow_live(context: Any, run: Any) -> SafeString | str:
     request = context.get("request")
     if found is None or request is None or not may_follow(request, found):
         return ""
-    return mark_safe(shown(request, found))  # noqa: S308  a template has made it
+    fragment = mark_safe(shown(request, found))  # noqa: S308  a template has made it
+    if found.is_finished:
+        return fragment
+    return format_html('<script src="{}" defer></script>{}', static(SCRIPT), fragment)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from django_workflow.testing.answers import MadeCall, UnexpectedCallError
 from django_workflow.testing.crashes import CrashDifferenceError, CrashReport, crash_everywhere
+from django_workflow.testing.faults import UnmetOrderError
 from django_workflow.testing.replays import Replayed, ReplayError, replay
 from django_workflow.testing.sandbox import WorkflowSandbox
 
@@ -14,6 +15,7 @@ __all__ = [
     "ReplayError",
     "Replayed",
     "UnexpectedCallError",
+    "UnmetOrderError",
     "WorkflowSandbox",
     "crash_everywhere",
     "replay",

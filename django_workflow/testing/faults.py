@@ -11,12 +11,20 @@ import inspect
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import Enum
 from typing import Any
 
+from django_workflow.core.exceptions import WorkflowError
 from django_workflow.core.journal import Record
-from django_workflow.core.steps import MapStep, PatchStep, RunStep, Step
+from django_workflow.core.steps import (
+    MapStep,
+    PatchStep,
+    RunStep,
+    SleepStep,
+    SleepUntilStep,
+    Step,
+)
 from django_workflow.core.types import StepKind
 from django_workflow.runtime.performer import Performer
 from django_workflow.store.rows import StepRow
@@ -44,6 +52,10 @@ class Fault(Enum):
     CRASH_AFTER = "crash after"
 
 
+class UnmetOrderError(WorkflowError):
+    """Raised at the end of a sandbox: what a test has ordered never happened, so the test has proved nothing."""
+
+
 class SimulatedDeath(BaseException):
     """The process is gone. Raised only between a body and the performer, or where a pass has ended, never through a
     workflow function."""
@@ -58,6 +70,7 @@ class Rule:
     occurrence: int | None
     left: int
     error: BaseException | type[BaseException] | None = None
+    is_met: bool = False
 
     def fits(self, name: str, branch: str, key: str) -> bool:
         """Tell whether the next attempt of this step is meant."""
@@ -85,6 +98,8 @@ class Rules:
 
     def __init__(self) -> None:
         self._rules: list[Rule] = []
+        #: Names of steps that were met and have no body that could fail.
+        self._bodiless: set[str] = set()
 
     def add(self, rule: Rule) -> None:
         """Keep an order until it is carried out."""
@@ -99,14 +114,41 @@ class Rules:
         for rule in self._rules:
             if rule.fits(name, branch, key) and (not faults or rule.fault in faults):
                 rule.left -= 1
+                rule.is_met = True
                 return rule
         return None
 
     def die_at(self, rows: Iterable[StepRow], fault: Fault) -> None:
         """Die where one of these steps, which are being registered, has such an order."""
         for row in rows:
+            if row.kind in WAITS:
+                self._bodiless.add(row.name)
             if row.kind in WAITS and self.take_named(row.name, row.branch, row.key, fault):
                 raise SimulatedDeath
+
+    def has_no_body(self, step: Step) -> None:
+        """Remember a step that nothing can make fail."""
+        self._bodiless.add(step.name)
+
+    def check_all_met(self) -> None:
+        """Raise for the first order that was not carried out even once.
+
+        Raises:
+            UnmetOrderError: there is one.
+        """
+        for rule in self._rules:
+            if rule.is_met:
+                continue
+            if rule.fault is Fault.FAIL and rule.step in self._bodiless:
+                raise UnmetOrderError(
+                    f'The sandbox was to make step "{rule.step}" fail, but the step has no body that could: '
+                    "of sleeps, waits, invoke and notify order crash_before or crash_after."
+                )
+            which = "" if rule.occurrence is None else f" (occurrence {rule.occurrence})"
+            raise UnmetOrderError(
+                f'The sandbox was ordered to {rule.fault.value} at step "{rule.step}"{which}, but no run of it came there. '
+                "Is the name right, and does the run get so far?"
+            )
 
 
 def with_fault(body: Callable[..., Any], rule: Rule) -> Callable[..., Any]:
@@ -160,7 +202,10 @@ class SandboxPerformer(Performer):
         self, step: Step, record: Record | None, markers: tuple[PatchStep, ...]
     ) -> Record | None:
         """See `Performer.execute()`."""
-        if step.kind in AT_ONCE and self._rules.take(step, Fault.CRASH_BEFORE):
+        is_at_once = self._is_at_once(step, record)
+        if is_at_once:
+            self._rules.has_no_body(step)
+        if is_at_once and self._rules.take(step, Fault.CRASH_BEFORE):
             self.fenced = True
             return None
         try:
@@ -169,10 +214,18 @@ class SandboxPerformer(Performer):
             # In an item of a map.
             self.fenced = True
             return None
-        if done is not None and step.kind in AT_ONCE and self._rules.take(step, Fault.CRASH_AFTER):
+        if done is not None and is_at_once and self._rules.take(step, Fault.CRASH_AFTER):
             self.fenced = True
             return None
         return done
+
+    def _is_at_once(self, step: Step, record: Record | None) -> bool:
+        """Whether the engine records the step without registering it: a sleep that is over, too."""
+        if record is None and isinstance(step, SleepStep):
+            return step.duration <= timedelta(0)
+        if record is None and isinstance(step, SleepUntilStep):
+            return step.moment <= self.now
+        return step.kind in AT_ONCE
 
     def body_of(self, step: MapStep) -> Callable[[Any], Any]:
         """See `Performer.body_of()`; each item asks for its order."""

@@ -64,6 +64,9 @@ class WorkflowSandbox(FromOutside):
     or has ended, or, in a transaction, drives it when the transaction commits. The transaction of a TestCase does not
     count. Runs of all transports are driven here. Only runs that were triggered inside the box are seen.
 
+    At its end, what was ordered with `fail()`, `crash_before()` or `crash_after()` and never happened is an
+    ``UnmetOrderError``.
+
     By default every pass executes one step body and is replayed from the stored journal, which finds code that is not
     deterministic soonest; ``steps_per_pass=None`` executes what is ready in one pass, as a worker does inline.
     """
@@ -107,6 +110,9 @@ class WorkflowSandbox(FromOutside):
     def __exit__(self, *exc_info: object) -> None:
         self._stack.close()
         journals.clear()
+        # What has gone wrong in the test says more.
+        if exc_info[0] is None:
+            self._rules.check_all_met()
 
     async def __aenter__(self) -> Self:
         return self.__enter__()

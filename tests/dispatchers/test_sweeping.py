@@ -5,17 +5,19 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from threading import Event
 from typing import Any
 
 import pytest
 from django.db import connection
 
+from django_workflow import tasks
 from django_workflow.core.ports import install_dispatcher
 from django_workflow.dispatchers.sweeping import SweepThread, WatchThread
 from django_workflow.models import Delivery, Run, Schedule, Sweep
 from django_workflow.runtime import sweeper
+from django_workflow.runtime.looks import latest_looks
 from django_workflow.store import claims
 from tests.dispatchers.app.workflows import once
 from tests.dispatchers.processes import eventually
@@ -110,6 +112,27 @@ def test_of_many_sweepers_one_sweeps_in_an_interval(told: Told) -> None:
     assert swept == [1, 0, 0, 0, 0]
     assert told.counts == [1]
     assert Sweep.objects.filter(pk=claims.SWEEPING).count() == 1
+
+
+def test_the_tick_of_the_beat_is_kept_apart_from_sweeps(told: Told) -> None:
+    once.trigger()
+    sweeper.sweep()
+    told.counts.clear()
+    assert latest_looks().beat_at is None
+    Sweep.objects.filter(pk=claims.SWEEPING).update(swept_at=datetime(2020, 1, 1, tzinfo=UTC))
+
+    tasks.sweep()
+
+    looks = latest_looks()
+    assert told.counts == [1]
+    assert looks.beat_at is not None
+    assert looks.swept_at is not None
+    assert looks.swept_at >= looks.beat_at
+    # Another beat, or another worker's sweep, changes nothing of it so soon.
+    tasks.sweep()
+    sweeper.sweep(force=True)
+    assert latest_looks().beat_at == looks.beat_at
+    assert told.counts == [1, 1]
 
 
 def test_as_many_workers_are_told_as_there_are_batches_due(told: Told) -> None:

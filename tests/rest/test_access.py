@@ -46,6 +46,8 @@ NEEDS = {
     ("pause", "POST"): "pause_run",
     ("resume", "POST"): "resume_run",
     ("restart", "POST"): "restart_run",
+    ("rerun-handler", "POST"): "resume_run",
+    ("rerun-handlers", "POST"): "resume_run",
     ("cancel-many", "POST"): "cancel_run",
     ("pause-many", "POST"): "pause_run",
     ("resume-many", "POST"): "resume_run",

@@ -20,6 +20,7 @@ from prometheus_client import CollectorRegistry
 from django_workflow import FlowControl, NonRetryableError, WorkflowContext, workflow
 from django_workflow.models import Delivery, Run, Step
 from django_workflow.runtime.measuring import _quantile
+from django_workflow.runtime.sweeper import sweep, tick
 from django_workflow.runtime.worker import drain
 from django_workflow.store import claims, measures
 from django_workflow.telemetry.prometheus import WorkflowCollector, metrics
@@ -185,7 +186,21 @@ def test_view_is_closed_to_others(given: str, token: str | None) -> None:
 def every_metric() -> set[str]:
     registry = CollectorRegistry()
     registry.register(WorkflowCollector())
-    return {family.name for family in registry.collect()} | {"django_workflow_sweep_age_seconds"}
+    absent = {"django_workflow_sweep_age_seconds", "django_workflow_beat_age_seconds"}
+    return {family.name for family in registry.collect()} | absent
+
+
+def test_the_beat_is_told_apart_from_sweeps() -> None:
+    def ages() -> dict[str, float]:
+        found = WorkflowCollector().collect()
+        return {
+            one.name: one.samples[0].value for one in found if one.name.endswith("_age_seconds")
+        }
+
+    sweep()
+    assert set(ages()) == {"django_workflow_sweep_age_seconds"}
+    tick()
+    assert 0 <= ages()["django_workflow_beat_age_seconds"] < 60
 
 
 def test_every_metric_is_documented() -> None:

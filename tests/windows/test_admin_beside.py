@@ -26,9 +26,9 @@ from django_workflow import (
     notify,
     workflow,
 )
-from django_workflow.admin.dead_letters import dead_letters
 from django_workflow.core.workflow import registry
 from django_workflow.models import Approval, Event, Run, Schedule
+from django_workflow.runtime.dead_letters import dead_letters
 from django_workflow.runtime.redriving import NAME, start_redrive
 from django_workflow.runtime.steering import note_error
 from django_workflow.runtime.worker import drain

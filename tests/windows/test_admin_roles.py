@@ -16,7 +16,6 @@ from django.test import Client
 from django.urls import URLPattern, URLResolver, reverse
 
 from django_workflow import NonRetryableError, WorkflowContext, flow_control, workflow
-from django_workflow.admin.dead_letters import dead_letters
 from django_workflow.core.workflow import registry
 from django_workflow.models import (
     Action,
@@ -28,6 +27,7 @@ from django_workflow.models import (
     Run,
     Schedule,
 )
+from django_workflow.runtime.dead_letters import dead_letters
 from django_workflow.runtime.redriving import start_redrive
 from django_workflow.runtime.worker import drain
 from django_workflow.workflows import act_on_all

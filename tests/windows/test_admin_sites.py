@@ -20,13 +20,22 @@ from django_workflow import (
     Workflow,
     WorkflowContext,
     flow_control,
+    notify,
     workflow,
 )
-from django_workflow.admin.dead_letters import dead_letters
 from django_workflow.admin.inline import RUNS_SHOWN
 from django_workflow.core.workflow import registry
-from django_workflow.models import Approval, ApprovalAssignee, Run
-from django_workflow.runtime.redriving import NAME
+from django_workflow.models import (
+    Approval,
+    ApprovalAssignee,
+    Delivery,
+    Event,
+    Run,
+    Schedule,
+    Waiter,
+)
+from django_workflow.runtime.dead_letters import dead_letters
+from django_workflow.runtime.redriving import NAME, start_redrive
 from django_workflow.runtime.worker import drain
 from tests.app.models import Note
 from tests.windows.admin_urls import NoteAdmin, office
@@ -215,17 +224,19 @@ def test_the_panel_is_as_quick_for_many(boss: Client, runs: Workflow[Any, Any]) 
     with CaptureQueriesContext(connection) as few:
         boss.get(change(note))
     about(runs, note, *(f"n{number}" for number in range(RUNS_SHOWN + 5)))
+    about(runs, Note.objects.create(text="b"), "of-another")
 
     with CaptureQueriesContext(connection) as many:
         html = boss.get(change(note)).content.decode()
 
     assert len(many) <= len(few) + 1
     assert "All runs about this" in html
-    listed = re.search(r'href="([^"]*about_type=[^"]*)"', html)
+    listed = re.search(r'href="([^"]*about=[^"]*)"', html)
     assert listed is not None
     response = boss.get(listed.group(1).replace("&amp;", "&"))
     assert response.status_code == 200
     assert "r0" in response.content.decode()
+    assert "of-another" not in response.content.decode()
 
 
 def test_the_line_that_a_project_writes_passes_the_checks() -> None:
@@ -239,6 +250,14 @@ def test_the_line_that_a_project_writes_passes_the_checks() -> None:
 
 def only_some(request: Any, runs: Any) -> Any:
     return runs.exclude(pk__startswith="hidden")
+
+
+def only_shown(request: Any, runs: Any) -> Any:
+    return runs.filter(pk__startswith="shown")
+
+
+def all_of_them(request: Any, runs: Any) -> Any:
+    return runs
 
 
 def test_hidden_runs_are_on_no_page(boss: Client, runs: Workflow[Any, Any], settings: Any) -> None:
@@ -272,11 +291,80 @@ def test_hidden_runs_are_on_no_page(boss: Client, runs: Workflow[Any, Any], sett
     assert "hidden-" not in boss.get(change(note)).content.decode()
     dry = reverse("office:django_workflow_dead_letters_dry_retry", args=[mark])
     assert "hidden-" not in boss.post(dry).content.decode()
-    notify = reverse("office:django_workflow_waiter_notify")
-    html = boss.get(f"{notify}?event_id=e").content.decode()
+    sending = reverse("office:django_workflow_waiter_notify")
+    html = boss.get(f"{sending}?event_id=e").content.decode()
     assert "hidden-" not in html
     assert "that are not shown here" in html or "that is not shown here" in html
     rate = reverse("office:django_workflow_dead_letters_rate", args=[mark, "resume"])
     seen = boss.get(rate).content.decode().split('name="seen" value="')[1].split('"')[0]
     boss.post(rate, {"per_minute": "60", "why": "", "seen": seen})
     assert Run.objects.get(workflow=NAME).payload["ids"] == ["shown-failed"]
+
+
+def test_lists_beside_runs_and_pages_by_address_hide_them_too(
+    boss: Client, runs: Workflow[Any, Any], settings: Any
+) -> None:
+    for kind in ("shown", "hidden"):
+        runs.trigger("wait", workflow_run_id=f"{kind}-waits")
+        runs.trigger("fail", workflow_run_id=f"{kind}-failed")
+        notify(f"{kind}-event", {"text": f"{kind}-data"}, workflow_run_id=f"{kind}-waits")
+    notify("hidden-broadcast", {"text": "hidden-data"})
+    drain()
+    # A child, a restart and a schedule's run of what is shown.
+    made = Run.objects.get(pk="hidden-failed")
+    Run.objects.filter(pk=made.pk).update(parent="shown-waits", parent_step="e")
+    Run.objects.filter(pk="hidden-waits").update(restarted_from="shown-failed")
+    runs.schedule("0 3 * * *", schedule_id="nightly")
+    Schedule.objects.update(last_run_id="hidden-failed")
+    start_redrive("resume", ["hidden-failed"], per_minute=1, actor=User.objects.create_user("eve"))
+    other = Run.objects.get(workflow=NAME)
+    settings.WORKFLOW = {**settings.WORKFLOW, "VISIBLE_RUNS": f"{__name__}.only_shown"}
+    ApprovalAssignee.objects.update(value="somebody")
+
+    lists = [
+        ("run_changelist",),
+        ("overview",),
+        ("run_change", "shown-waits"),
+        ("run_change", "shown-failed"),
+        ("event_changelist",),
+        ("delivery_changelist",),
+        ("waiter_changelist",),
+        ("webhook_changelist",),
+        ("schedule_changelist",),
+        ("schedule_change", "nightly"),
+        ("dead_letters",),
+        ("definitions",),
+    ]
+    for name, *args in lists:
+        response = boss.get(reverse(f"office:django_workflow_{name}", args=args))
+        assert response.status_code == 200, name
+        assert "hidden-" not in response.content.decode(), name
+        assert other.pk not in response.content.decode(), name
+    assert (
+        "shown-event"
+        in boss.get(reverse("office:django_workflow_event_changelist")).content.decode()
+    )
+
+    rows = [
+        ("run_change", "hidden-waits"),
+        ("delivery_change", Delivery.objects.get(run="hidden-waits", step_key="").pk),
+        ("waiter_change", Waiter.objects.filter(run="hidden-waits").first().pk),  # type: ignore[union-attr]
+        ("approval_change", Approval.objects.get(run="hidden-waits").pk),
+        *(("event_change", row.pk) for row in Event.objects.filter(event_id__startswith="hidden-")),
+        ("dead_letters_stop", other.pk),
+    ]
+    assert len(rows) == 7
+    for name, key in rows:
+        path = reverse(f"office:django_workflow_{name}", args=[key])
+        assert boss.get(path).status_code in (302, 404), name
+        assert boss.post(path, {"why": "", "post": "yes"}).status_code in (302, 403, 404, 405), name
+    assert not other.refresh().is_finished
+
+
+def test_who_sees_all_runs_sees_events_that_name_none(boss: Client, settings: Any) -> None:
+    notify("for-anybody")
+    path = reverse("office:django_workflow_event_changelist")
+    settings.WORKFLOW = {**settings.WORKFLOW, "VISIBLE_RUNS": f"{__name__}.all_of_them"}
+    assert "for-anybody" in boss.get(path).content.decode()
+    settings.WORKFLOW = {**settings.WORKFLOW, "VISIBLE_RUNS": f"{__name__}.only_some"}
+    assert "for-anybody" not in boss.get(path).content.decode()

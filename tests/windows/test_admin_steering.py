@@ -24,7 +24,7 @@ from django_workflow import (
     notify,
     workflow,
 )
-from django_workflow.admin.dead_letters import SHOWN, Group, dead_letters
+from django_workflow.admin.dead_letters import SHOWN, sparkline
 from django_workflow.admin.definitions import definitions
 from django_workflow.core.exceptions import (
     RunNotFoundError,
@@ -40,6 +40,7 @@ from django_workflow.models import (
     Run,
     Schedule,
 )
+from django_workflow.runtime.dead_letters import Group, dead_letters
 from django_workflow.runtime.dry_retry import dry_retry
 from django_workflow.runtime.handler_again import rerun_handler
 from django_workflow.runtime.redriving import NAME, pace, start_redrive
@@ -477,7 +478,7 @@ def test_a_sparkline_counts_the_last_week() -> None:
     seen = [now - age for age in ages]
     group = Group(fingerprint="x", failure=None, last_seen=now, first_seen=seen[-1], seen=seen)
 
-    spark = group.sparkline(now)
+    spark = sparkline(group, now)
 
     assert (spark.total, spark.most) == (3, 2)
     heights = [height for _left, _top, height in spark.bars]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import pytest
@@ -15,15 +17,16 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
 from django_workflow import NonRetryableError, Workflow, WorkflowContext, workflow
-from django_workflow.admin.dead_letters import fingerprint, normalised
 from django_workflow.admin.runs import RunAdmin
 from django_workflow.admin.verbs import MOST_AT_ONCE
-from django_workflow.core.exceptions import RunNotFoundError, RunStateError
+from django_workflow.core.exceptions import InvalidOptionError, RunNotFoundError, RunStateError
 from django_workflow.core.types import Failure
 from django_workflow.core.workflow import registry
 from django_workflow.models import Action, Event, Run
+from django_workflow.runtime.dead_letters import fingerprint, normalised
 from django_workflow.runtime.deletion import delete_runs
 from django_workflow.runtime.operating import send_event
+from django_workflow.runtime.steering import send_to_all
 from django_workflow.runtime.worker import drain
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -339,6 +342,29 @@ def test_the_event_of_an_approval_is_not_offered(admin: Client) -> None:
         assert secret not in page(admin, url("asked"))
     finally:
         registry.remove("adm_approve")
+
+
+def test_events_of_webhooks_and_approvals_are_refused(
+    admin: Client, actor: Workflow[Any, Any]
+) -> None:
+    run = made(actor, waits="e")
+    run.webhooks.create(
+        step_key="h", event_id="webhook:x", digest="d", created_at=datetime.now(UTC)
+    )
+    run.approvals.create(
+        step_key="a", event_id="approval:x", created_at=datetime.now(UTC), due_at=datetime.now(UTC)
+    )
+
+    for event_id, why in (("webhook:x", "call of its webhook"), ("approval:x", "decision")):
+        assert f"Only a {why} sends this event" in told(
+            admin, url("one", "notify"), {"event_id": event_id}
+        )
+        # Whoever does not come through the form is refused, too.
+        for send in (partial(send_event, "one"), send_to_all):
+            with pytest.raises(InvalidOptionError, match=r"only a (call|decision)"):
+                send(event_id)
+    assert not Event.objects.exists()
+    assert not Action.objects.exists()
 
 
 def test_an_event_that_is_too_late_leaves_nothing(actor: Workflow[Any, Any]) -> None:

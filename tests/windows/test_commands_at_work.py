@@ -28,6 +28,7 @@ from django_workflow.conf import settings
 from django_workflow.core.workflow import registry
 from django_workflow.models import Action, Run, Sweep
 from django_workflow.runtime import sweeper
+from django_workflow.runtime.dead_letters import dead_letters
 from django_workflow.runtime.worker import drain
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -177,8 +178,50 @@ def test_dlq_groups_by_cause_the_largest_first() -> None:
         (2, "NonRetryableError"),
         (1, "ValueError"),
     ]
-    assert (found[0]["workflow"], found[0]["step"]) == ("work.check", "check")
-    assert plain[1].split("\t")[:5] == ["2", "work.check", "failed", "check", "NonRetryableError"]
+    assert (found[0]["workflows"], found[0]["statuses"]) == ({"work.check": 2}, {"failed": 2})
+    assert (found[0]["step"], found[0]["newest"]) == ("check", "n3")
+    # The same as in the admin and over the API.
+    assert [one["fingerprint"] for one in found] == [
+        group.fingerprint for group in dead_letters().groups
+    ]
+    mark = found[0]["fingerprint"]
+    cells = ["2", mark, "work.check", "failed", "check", "NonRetryableError"]
+    assert plain[1].split("\t")[:6] == cells
+    fit = json.loads(call("workflow_dlq", "--fingerprint", mark, "--json"))
+    assert {run["workflow_run_id"] for run in fit} == {"n1", "n3"}
+    one = call("workflow_dlq", "--fingerprint", mark, "--error", "ValueError", "--json")
+    assert json.loads(one) == []
+
+
+def test_dlq_runs_failure_handlers_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    away = [True]
+
+    def refund() -> None:
+        if away:
+            raise NonRetryableError("the bank is away")
+
+    def handle(ctx: WorkflowContext[Any], failure: Any) -> None:
+        ctx.run("refund", refund)
+
+    monkeypatch.setattr(registry.get("work.check"), "failure_handler", None)
+    registry.get("work.check").on_failure(handle)
+    triggered(1, 3)
+    away.clear()
+
+    dry = json.loads(call("workflow_dlq", "rerun-handler", "--all", "--dry-run", "--json"))
+    said = call("workflow_dlq", "rerun-handler", "n1", "--why", "the bank is back")
+    drain()
+    status, message = status_of("workflow_dlq", "rerun-handler", "n1")
+
+    assert (dry["would_be_handled_again"], sorted(dry["workflow_run_ids"])) == (2, ["n1", "n3"])
+    assert said == "1 run was handled again.\n"
+    assert Run.objects.get(pk="n1").handler_status == "completed"
+    assert Action.objects.get(run_id="n1", verb="rerun_handler").why == "the bank is back"
+    assert (status, "only a handler that failed" in message) == (1, True)
+    # What has had its handler is not meant by a filter.
+    assert json.loads(call("workflow_dlq", "rerun-handler", "--all", "--json")) == {
+        "handled_again": 1, "workflow_run_ids": ["n3"]
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -503,6 +546,20 @@ def test_probe_tells_lag_silence_and_workers() -> None:
 
     assert (found["healthy"], found["complaints"], found["workers"]) == (True, [], [])
     assert found["silence_seconds"] < 60
+
+
+def test_probe_tells_when_the_beat_ticked() -> None:
+    sweeper.sweep()
+    before = json.loads(call("workflow_check", "--json"))
+    said = call("workflow_check")
+    sweeper.tick()
+    after = json.loads(call("workflow_check", "--json"))
+
+    assert (before["beat_at"], before["beat_age_seconds"]) == (None, None)
+    assert "beat" not in said
+    assert after["beat_at"] is not None
+    assert 0 <= after["beat_age_seconds"] < 60
+    assert "last beat tick at" in call("workflow_check")
 
 
 def test_probe_fails_where_nobody_looks() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -181,6 +182,43 @@ def test_a_browser_follows_it_to_the_end(
         assert page.locator("[hx-get]").count() == 0
         browser.close()
     assert complaints == []
+
+
+@pytest.mark.serial
+@pytest.mark.django_db(transaction=True)
+def test_a_hidden_tab_asks_nothing(
+    chromium: str, live_server: LiveServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "true")
+    registry.get("live_ship").trigger(workflow_run_id="order-1")
+    drain()
+    asked: list[str] = []
+    hide = "Object.defineProperty(document, 'hidden', {configurable: true, get: () => %s})"
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        context = browser.new_context()
+        context.add_cookies([{"name": "word", "value": "sesame", "url": live_server.url}])
+        page = context.new_page()
+        page.clock.install(time=datetime(2030, 1, 1, tzinfo=UTC))
+        page.on("request", lambda made: asked.append(made.url) if "/live/" in made.url else None)
+        page.goto(f"{live_server.url}/page/order-1/")
+        # From now on time stands still between the lines.
+        with page.expect_response("**/live/**"):
+            page.clock.pause_at(datetime(2030, 1, 1, 1, tzinfo=UTC))
+        with page.expect_response("**/live/**"):
+            page.clock.run_for(2_500)
+        before = len(asked)
+
+        page.evaluate(hide % "true")
+        page.clock.run_for(20_000)
+        page.evaluate("fetch('/none/')")
+        hidden = len(asked)
+        page.evaluate(hide % "false")
+        with page.expect_response("**/live/**"):
+            page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+        shown = len(asked)
+        browser.close()
+    assert (before, hidden, shown) == (before, before, before + 1)
 
 
 def test_examples_of_the_how_to(customer: Client, run: Run) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -18,6 +19,7 @@ from django_workflow.admin.overview_charts import Flow, Scale, chart_of, flows_o
 from django_workflow.core.workflow import registry
 from django_workflow.models import Delivery, Run, Sweep
 from django_workflow.models.run_rates import Ended, StepTimes, ended_runs, steps_lately
+from django_workflow.runtime.sweeper import tick
 from django_workflow.runtime.worker import drain
 from django_workflow.store.claims import now
 
@@ -149,7 +151,12 @@ def test_when_nobody_looks_it_says_what_to_type(
     assert "python manage.py workflow_dev" in html
     assert f"{RUNS}due/change/" in html
     assert "by host:1" in html
+    assert re.search(r"Last tick of beat</dt><dd>never<", html)
     Sweep.objects.update(swept_at=now())
+    tick()
+    assert re.search(
+        r"Last tick of beat</dt><dd>\d s ago<", page(admin, "?part=now").content.decode()
+    )
     assert "workflow_dev" not in page(admin, "?part=now").content.decode()
 
 

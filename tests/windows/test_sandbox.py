@@ -29,7 +29,7 @@ from django_workflow import (
 from django_workflow.core.ports import get_clock, get_dispatcher, get_runtime
 from django_workflow.models import Delivery, Run
 from django_workflow.runtime.worker import drain
-from django_workflow.testing import WorkflowSandbox
+from django_workflow.testing import UnmetOrderError, WorkflowSandbox
 from tests.app.models import Note
 
 calls: list[Any] = []
@@ -272,6 +272,12 @@ def test_async_orm_works_in_an_async_test() -> None:
     assert run.result == ["from the test", "from a body"]
 
 
+def go_with_order(verb: str, *order: Any) -> None:
+    with WorkflowSandbox() as box:
+        getattr(box, verb)(*order)
+        trip.trigger()
+
+
 @pytest.mark.django_db
 class TestFaults:
     @BOTH
@@ -296,6 +302,42 @@ class TestFaults:
 
         assert run.status == "failed"
         assert run.failure.message == "No bags."
+
+    @pytest.mark.parametrize(
+        ("order", "step", "says"),
+        [
+            (("fail", "pakc"), "pakc", "ordered to fail at step"),
+            (("crash_before", "pakc"), "pakc", "ordered to crash before at step"),
+            (("crash_after", "pack", 2), '"pack" (occurrence 2)', "no run of it came there"),
+            (("fail", "drive"), "drive", "the step has no body that could"),
+        ],
+    )
+    def test_an_order_that_is_not_met_is_an_error_at_the_end(
+        self, order: tuple[Any, ...], step: str, says: str
+    ) -> None:
+        with pytest.raises(UnmetOrderError) as found:
+            go_with_order(*order)
+
+        assert step in str(found.value)
+        assert says in str(found.value)
+
+    def test_an_error_of_the_test_is_not_hidden_by_an_order_that_was_not_met(self) -> None:
+        def test() -> None:
+            with WorkflowSandbox() as box:
+                box.fail("pakc")
+                raise KeyError
+
+        with pytest.raises(KeyError):
+            test()
+
+    def test_an_async_sandbox_tells_of_an_order_that_was_not_met(self) -> None:
+        async def test() -> None:
+            async with WorkflowSandbox() as box:
+                box.fail("pakc")
+                await trip.atrigger()
+
+        with pytest.raises(UnmetOrderError):
+            async_to_sync(test)()
 
     def test_fail_takes_a_class_of_errors(self) -> None:
         with WorkflowSandbox() as box:

@@ -91,6 +91,8 @@ def _as_json(found: Health) -> dict[str, Any]:
         "lag_seconds": found.lag.total_seconds(),
         "swept_at": moment(found.swept_at),
         "swept_by": found.swept_by,
+        "beat_at": moment(found.beat_at),
+        "beat_age_seconds": None if found.since_beat is None else found.since_beat.total_seconds(),
         "silent": found.is_silent,
         "silence_seconds": None if found.silence is None else found.silence.total_seconds(),
         "workers": found.workers,
@@ -119,9 +121,10 @@ def _summary(found: Health) -> str:
         if found.swept_at
         else "never swept yet"
     )
+    beat = f", last beat tick at {found.beat_at:%H:%M:%S} UTC" if found.beat_at else ""
     late = f", the oldest for {took(found.lag)}" if found.due else ""
     held = f"; {len(found.workers)} at work" if found.workers else ""
-    return f"Healthy: {found.due} due{late}; {swept}{held}; no run without a wake-up."
+    return f"Healthy: {found.due} due{late}; {swept}{beat}{held}; no run without a wake-up."
 
 
 def _complaints(found: Health) -> list[str]:

@@ -1,9 +1,10 @@
-"""``manage.py workflow_dlq``: dead letters, listed, counted by cause, resumed, restarted, deleted."""
+"""``manage.py workflow_dlq``: dead letters, listed, counted by cause, resumed, restarted, given to their failure handlers again, deleted."""
 
 from __future__ import annotations
 
 from argparse import ArgumentParser
 from collections.abc import Callable
+from itertools import islice
 from typing import Any
 
 from django.core.management.base import CommandError
@@ -27,21 +28,29 @@ from django_workflow.management.choosing import (
     preview,
     runs,
 )
-from django_workflow.management.dead_letters import GROUP_COLUMNS, group_row, groups_of
+from django_workflow.management.dead_letters import GROUP_COLUMNS, group_json, group_row
 from django_workflow.models import Run, RunQuerySet
+from django_workflow.runtime.dead_letters import fingerprint, grouped
 from django_workflow.runtime.deletion import delete_runs
+from django_workflow.runtime.handler_again import with_handler_to_run
 
-PAST = {"resume": "resumed", "restart": "restarted", "delete": "deleted"}
+RERUN = "rerun-handler"
+PAST = {
+    "resume": "resumed",
+    "restart": "restarted",
+    RERUN: "handled again",
+    "delete": "deleted",
+}
 STATES = ("failed", "blocked")
-FILTERS = ("workflow", "label", "status", "step", "error")
+FILTERS = ("workflow", "label", "status", "step", "error", "fingerprint")
 
 
 class Command(WorkflowCommand):
     """Look after dead letters."""
 
     help = (
-        "Failed and blocked runs: list them, count them by cause (groups), or resume, restart or delete them, by ID, by "
-        "filters, or all. Filters are those that groups prints."
+        "Failed and blocked runs: list them, count them by cause (groups), or resume, restart or delete them, or run their "
+        "failure handlers again (rerun-handler), by ID, by filters, or all. Groups prints the fingerprints."
     )
     takes_database = True
 
@@ -61,6 +70,9 @@ class Command(WorkflowCommand):
             "--error",
             help="Instead of IDs: of this class of error, as ValueError, or with its module.",
         )
+        parser.add_argument(
+            "--fingerprint", help="Instead of IDs: of this group of errors, as groups prints it."
+        )
         parser.add_argument("--all", action="store_true", help="Instead of IDs: every dead letter.")
         parser.add_argument(
             "--force",
@@ -79,7 +91,7 @@ class Command(WorkflowCommand):
             raise CommandError("--force is for resume.", returncode=USAGE)
         if verb in PAST and not run_ids and not given:
             raise CommandError(f"Say which to {verb}: IDs, filters, or --all.", returncode=USAGE)
-        chosen = self._chosen(run_ids, options)
+        chosen = self._chosen(verb, run_ids, options)
         if verb == "list":
             print_runs(self, chosen)
         elif verb == "groups":
@@ -89,19 +101,23 @@ class Command(WorkflowCommand):
         else:
             self._do(verb, chosen, options)
 
-    def _chosen(self, run_ids: list[str], options: dict[str, Any]) -> list[Run]:
+    def _chosen(self, verb: str, run_ids: list[str], options: dict[str, Any]) -> list[Run]:
         if run_ids:
             return [_dead_letter(run_id) for run_id in dict.fromkeys(run_ids)]
         found = fitting(runs().dead_letters(), options)
+        if verb == RERUN:
+            found = with_handler_to_run(found)
         if options["step"]:
             found = found.filter(failed_step=options["step"])
         ordered = found.with_reason().order_by("created_at", "id")
+        if options["fingerprint"]:
+            return _of_group(ordered, options["fingerprint"], options["error"], options["limit"])
         return _of_error(ordered, options["error"], options["limit"])
 
     def _print_groups(self, chosen: list[Run]) -> None:
-        groups = groups_of(chosen)
+        groups = grouped(chosen)
         if self.as_json:
-            self.screen.json([group.as_json() for group in groups])
+            self.screen.json([group_json(group) for group in groups])
         else:
             self.screen.table(GROUP_COLUMNS, [group_row(group) for group in groups])
 
@@ -114,6 +130,7 @@ class Command(WorkflowCommand):
         verbs: dict[str, Callable[[Run], Run | None]] = {
             "resume": lambda run: run.resume(force=options["force"], **by),
             "restart": lambda run: _still_dead(run).restart(**by),
+            RERUN: lambda run: run.rerun_handler(**by),
             "delete": lambda run: _delete(run, **by),
         }
         do_to_each(self, [run.id for run in chosen], PAST[verb], verbs[verb])
@@ -127,6 +144,16 @@ def _of_error(found: RunQuerySet, error: str | None, limit: int) -> list[Run]:
     return [
         run for run in likely if run.failure is not None and _is_of(run.failure.error_class, error)
     ]
+
+
+def _of_group(found: RunQuerySet, mark: str, error: str | None, limit: int) -> list[Run]:
+    fit = (
+        run
+        for run in found.iterator(chunk_size=200)
+        if fingerprint(run.failure, run.id) == mark
+        and (not error or (run.failure is not None and _is_of(run.failure.error_class, error)))
+    )
+    return list(islice(fit, limit))
 
 
 def _is_of(error_class: str, wanted: str) -> bool:

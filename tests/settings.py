@@ -2,8 +2,8 @@
 
 The databases follow the environment, because worker processes that tests start must find the same ones:
 
-- ``TEST_DB``: ``sqlite``, or ``postgres``; unset, ``DATABASE_URL`` decides, and without it SQLite.
-- ``DATABASE_URL``: the server to use; for ``postgres`` one is started when it is not given.
+- ``TEST_DB``: ``sqlite``, ``postgres`` or ``mariadb``; unset, ``DATABASE_URL`` decides, and without it SQLite.
+- ``DATABASE_URL``: the server to use; for ``postgres`` and ``mariadb`` one is started when it is not given.
 - ``WORKFLOW_TESTS_DIR``: where this run keeps its files; made by ``tests.services``.
 - ``WORKFLOW_TESTS_DB_NAMES``: set for child processes only, the names of the test databases themselves.
 """

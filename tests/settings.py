@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import dj_database_url
+import django
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 RUN_DIR = Path(os.environ.get("WORKFLOW_TESTS_DIR", BASE_DIR / ".run"))
@@ -97,6 +98,9 @@ TEMPLATES = [
         },
     },
 ]
+
+if django.VERSION >= (6, 1):
+    MAILERS = {"default": {"BACKEND": "django.core.mail.backends.locmem.EmailBackend"}}
 
 # No broker: triggers of tests tell nobody. Tests that start workers have settings of their own.
 WORKFLOW = {"DISPATCHER": "embedded"}

@@ -182,7 +182,7 @@ def test_nothing_is_asked_of_django_tasks_where_celery_tells_workers(
     assert found(deploy=True) == []
 
 
-def test_without_anybody_told_the_watch_sweeps_until_it_is_stopped() -> None:
+def test_the_watch_sweeps_until_it_is_stopped() -> None:
     stopped = Event()
     watch = Thread(target=stand_watch, args=(stopped,), daemon=True)
 

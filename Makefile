@@ -8,6 +8,7 @@ PY := $(VENV)/bin/python
 DEMO_READY := $(VENV)/.demo-ready
 DEV_READY := $(VENV)/.dev-ready
 DOCS_READY := $(VENV)/.docs-ready
+MARIADB_READY := $(VENV)/.mariadb-ready
 
 # As many processes as there are cores, at most four: a worker makes databases of its own before its first test.
 PARALLEL := -n auto --maxprocesses 4 --dist worksteal
@@ -45,6 +46,14 @@ test-sqlite: $(DEV_READY) ## Run every test on SQLite
 test-postgres: $(DEV_READY) ## Run every test on PostgreSQL (DATABASE_URL, or one that is started)
 	@echo "== Tests on PostgreSQL"
 	$(call run_suite,postgres)
+
+# What the engine stands on; the rest of the suite is run on SQLite and PostgreSQL.
+MARIADB_TESTS := tests/store tests/runtime tests/concurrency
+
+.PHONY: test-mariadb
+test-mariadb: $(MARIADB_READY) ## Run the tests of store, runtime and concurrency on MariaDB (Debian: mariadb-server, libmariadb-dev)
+	@echo "== Tests on MariaDB"
+	TEST_DB=mariadb $(PY) -m pytest $(PARALLEL) $(or $(ARGS),$(MARIADB_TESTS))
 
 .PHONY: coverage
 coverage: $(DEV_READY) ## Run the tests on SQLite and show what they do not reach
@@ -114,3 +123,8 @@ $(DOCS_READY): pyproject.toml | $(PY)
 	@echo "Installing what builds the documentation into $(VENV) (once)"
 	@$(PY) -m pip install -qq --disable-pip-version-check -e '.[demo,docs]'
 	@touch $(DEMO_READY) $@
+
+$(MARIADB_READY): pyproject.toml | $(DEV_READY)
+	@echo "Installing the driver of MariaDB into $(VENV) (once; it is compiled, against libmariadb-dev)"
+	@$(PY) -m pip install -qq --disable-pip-version-check -e '.[mariadb]'
+	@touch $@

@@ -20,7 +20,8 @@ class DjangoWorkflowConfig(AppConfig):
         from django_workflow.at_rest.vault import Vault
         from django_workflow.checks import register_checks
         from django_workflow.core import at_rest, ports
-        from django_workflow.dispatchers.celery import connect_signals, dispatcher
+        from django_workflow.dispatchers.celery import connect_signals
+        from django_workflow.dispatchers.django_tasks import dispatcher
         from django_workflow.runtime import redriving  # noqa: F401
         from django_workflow.runtime.client import DjangoRuntime
         from django_workflow.runtime.schedules import sync_after_migrate

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import django
 from django.apps import apps
 from django.conf import settings as django_settings
 from django.core import checks
@@ -19,6 +20,7 @@ from django_workflow.core.exceptions import InvalidOptionError, WorkflowError
 from django_workflow.core.importable import load
 from django_workflow.core.middleware import Middleware
 from django_workflow.core.workflow import Workflow, registry
+from django_workflow.dispatchers import django_tasks
 from django_workflow.models import Run
 from django_workflow.runtime import http_call
 from django_workflow.runtime.payloads import check_payload
@@ -40,6 +42,7 @@ def register_checks() -> None:
     checks.register(check_http, TAG)
     checks.register(check_calls, TAG)
     checks.register(check_celery, TAG)
+    checks.register(check_tasks, TAG)
     checks.register(check_schedules, TAG)
     checks.register(check_middleware, TAG)
     checks.register(check_at_rest, TAG)
@@ -355,6 +358,20 @@ def check_celery(**_: Any) -> list[CheckMessage]:
     ]
 
 
+def check_tasks(**_: Any) -> list[CheckMessage]:
+    """E030, E031: hints by ``django.tasks`` that nobody could be given."""
+    settings = _read()
+    if settings is None or settings.DISPATCHER != "tasks":
+        return []
+    if not django_tasks.is_available():
+        message = f'WORKFLOW["DISPATCHER"] is "tasks", and Django {django.__version__} has no django.tasks.'
+        return [_error(30, message, 'Use Django 6.0 or newer, or "celery".')]
+    problem = django_tasks.problem()
+    message = f"The default backend of TASKS takes no task of django_workflow: {problem}"
+    hint = f'Let TASKS["default"]["QUEUES"] list "{settings.QUEUE or "default"}", or set WORKFLOW["QUEUE"] to one of it.'
+    return [] if problem is None else [_error(31, message, hint)]
+
+
 def _broker_url() -> str:
     return str(getattr(django_settings, "CELERY_BROKER_URL", "") or "")
 
@@ -416,7 +433,7 @@ def check_sealed(databases: Sequence[str] | None = None, **_: Any) -> list[Check
 
 
 def check_deployment(**_: Any) -> list[CheckMessage]:
-    """W006, W007, W008: what is fine in development only; asked with ``check --deploy``."""
+    """W006, W007, W008, W030: what is fine in development only; asked with ``check --deploy``."""
     settings = _read()
     if settings is None:
         return []
@@ -449,4 +466,7 @@ def check_deployment(**_: Any) -> list[CheckMessage]:
                 'Use "celery", and run celery worker and celery beat.',
             )
         )
+    if settings.DISPATCHER == "tasks" and not check_tasks() and not django_tasks.has_workers():
+        message = "The default backend of TASKS has no workers: who triggers a run carries it, or nobody does."
+        found.append(_warning(30, message, "Use a backend whose tasks are taken by workers."))
     return found

@@ -243,7 +243,7 @@ _READERS: Mapping[str, Callable[[str, Any], Any]] = {
     "DATABASE": _text,
     "BASE_URL": _base_url,
     "TRANSPORT": _one_of(None, "inline", "http"),
-    "DISPATCHER": _one_of("celery", "embedded"),
+    "DISPATCHER": _one_of("celery", "tasks", "embedded"),
     "QUEUE": _optional_text,
     "SWEEP_QUEUE": _optional_text,
     "BEAT": _boolean,

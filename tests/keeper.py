@@ -10,6 +10,7 @@ Run on its own as ``with running("postgres-durable") as url:``, which is how the
 from __future__ import annotations
 
 import contextlib
+import getpass
 import json
 import os
 import shutil
@@ -18,6 +19,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote
@@ -34,6 +36,18 @@ fsync = off
 full_page_writes = off
 synchronous_commit = off
 """
+
+
+# Case counts in names, as in the other databases; times are the server's, in UTC.
+MARIADB_OPTIONS = (
+    "--character-set-server=utf8mb4",
+    "--collation-server=utf8mb4_bin",
+    "--default-time-zone=+00:00",
+    "--innodb-buffer-pool-size=128M",
+    "--innodb-flush-log-at-trx-commit=0",
+    "--max-connections=200",
+    "--skip-log-bin",
+)
 
 
 class ServiceError(Exception):
@@ -115,6 +129,7 @@ class Servers:
                 "postgres-durable": lambda: self.start_postgres(
                     "postgres-durable", POSTGRES_SETTINGS
                 ),
+                "mariadb": lambda: start_mariadb(self.directory / "mariadb", self.stack),
                 "valkey": self.start_valkey,
             }[service]
             self.urls[service] = start()
@@ -145,6 +160,59 @@ class Servers:
         server.start()
         self.stack.callback(server.stop)
         return server.connection_url
+
+
+def debian_program(name: str) -> str:
+    """Return the path of a program that may lie where only root looks."""
+    folders = [os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sbin"]
+    found = shutil.which(name, path=os.pathsep.join(folders))
+    if found is None:
+        raise FileNotFoundError(f"{name} is missing (Debian: apt-get install mariadb-server).")
+    return found
+
+
+def start_mariadb(directory: Path, stack: contextlib.ExitStack) -> str:
+    """Start a server of its own in the directory, which it leaves when the stack is closed."""
+    server = debian_program("mariadbd")
+    install = debian_program("mariadb-install-db")
+    base = Path(server).parent.parent
+    # Short: the path of a socket has a hundred characters at most.
+    folder = Path(tempfile.mkdtemp(prefix="workflow-maria-"))
+    stack.callback(shutil.rmtree, folder, ignore_errors=True)
+    common = [
+        "--no-defaults",
+        f"--basedir={base}",
+        f"--datadir={directory}",
+        f"--user={getpass.getuser()}",
+    ]
+    subprocess.run(
+        [install, *common, "--auth-root-authentication-method=normal", "--skip-test-db"],
+        check=True,
+        stdout=subprocess.DEVNULL,
+    )
+    log = (folder / "log").open("w")
+    process = subprocess.Popen(
+        [
+            server,
+            *common,
+            *MARIADB_OPTIONS,
+            "--skip-networking",
+            f"--socket={folder}/socket",
+            f"--pid-file={folder}/pid",
+        ],
+        stdin=subprocess.DEVNULL,
+        stdout=log,
+        stderr=log,
+    )
+    # Undone the other way round: the server is gone before its folder is.
+    stack.callback(process.wait, 30)
+    stack.callback(process.terminate)
+    until = time.monotonic() + 60
+    while not (folder / "socket").exists():
+        if process.poll() is not None or time.monotonic() > until:
+            raise ServiceError((folder / "log").read_text()[-2000:])
+        time.sleep(0.05)
+    return f"mysql://root@localhost/mysql?unix_socket={quote(str(folder / 'socket'), safe='')}"
 
 
 def answer(connection: socket.socket, servers: Servers) -> None:

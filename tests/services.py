@@ -1,4 +1,4 @@
-"""Loaded by ``-p tests.services``: gives a test run its folder, its PostgreSQL and, on demand, its Valkey.
+"""Loaded by ``-p tests.services``: gives a test run its folder, its PostgreSQL or MariaDB and, on demand, its Valkey.
 
 It is this early because pytest-django reads the settings, and so the database's address, before any conftest.
 Under xdist the controller alone does the work; the workers find what it left in their environment.
@@ -23,9 +23,10 @@ def pytest_load_initial_conftests() -> Generator[None, None, None]:
     if "WORKFLOW_TESTS_DIR" not in os.environ:
         _keeper = Keeper()
         os.environ["WORKFLOW_TESTS_DIR"] = str(_keeper.directory)
-        if os.environ.get("TEST_DB") == "postgres" and not os.environ.get("DATABASE_URL"):
+        server = os.environ.get("TEST_DB")
+        if server in {"mariadb", "postgres"} and not os.environ.get("DATABASE_URL"):
             try:
-                os.environ["DATABASE_URL"] = _keeper.address_of("postgres")
+                os.environ["DATABASE_URL"] = _keeper.address_of(server)
             except ServiceError as error:
                 raise pytest.UsageError(f"{error}\nGive a server by DATABASE_URL.") from error
     return (yield)

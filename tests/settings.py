@@ -2,8 +2,8 @@
 
 The databases follow the environment, because worker processes that tests start must find the same ones:
 
-- ``TEST_DB``: ``sqlite``, or ``postgres``; unset, ``DATABASE_URL`` decides, and without it SQLite.
-- ``DATABASE_URL``: the server to use; for ``postgres`` one is started when it is not given.
+- ``TEST_DB``: ``sqlite``, ``postgres`` or ``mariadb``; unset, ``DATABASE_URL`` decides, and without it SQLite.
+- ``DATABASE_URL``: the server to use; for ``postgres`` and ``mariadb`` one is started when it is not given.
 - ``WORKFLOW_TESTS_DIR``: where this run keeps its files; made by ``tests.services``.
 - ``WORKFLOW_TESTS_DB_NAMES``: set for child processes only, the names of the test databases themselves.
 """
@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import dj_database_url
+import django
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 RUN_DIR = Path(os.environ.get("WORKFLOW_TESTS_DIR", BASE_DIR / ".run"))
@@ -97,6 +98,9 @@ TEMPLATES = [
         },
     },
 ]
+
+if django.VERSION >= (6, 1):
+    MAILERS = {"default": {"BACKEND": "django.core.mail.backends.locmem.EmailBackend"}}
 
 # No broker: triggers of tests tell nobody. Tests that start workers have settings of their own.
 WORKFLOW = {"DISPATCHER": "embedded"}

@@ -245,9 +245,15 @@ class ActingAdmin(RunPages, ReadOnlyAdmin):
 
     # The actions of the list
 
-    def get_actions(self, request: HttpRequest) -> dict[str, Any]:
-        """Add the verbs that the user may use."""
-        found: dict[str, Any] = super().get_actions(request)
+    def get_actions(self, request: HttpRequest, action_location: Any = None) -> dict[str, Any]:
+        """Add the verbs that the user may use to the actions of the list.
+
+        From Django 6.1 on it is asked for those of a run's page too, where the verbs have buttons of their own.
+        """
+        place = {} if action_location is None else {"action_location": action_location}
+        found: dict[str, Any] = super().get_actions(request, **place)
+        if getattr(action_location, "name", "CHANGE_LIST") != "CHANGE_LIST":
+            return found
         own = {
             f"{verb.name}_selected": (
                 _action_of(verb),

@@ -71,6 +71,8 @@ def start_commands() -> list[str]:
     """Return what to type for somebody to look for due work."""
     if settings().DISPATCHER == "embedded":
         return ["python manage.py workflow_dev"]
+    if settings().DISPATCHER == "tasks":
+        return ["python manage.py workflow_sweep --forever"]
     project = str(getattr(django_settings, "ROOT_URLCONF", None) or "project").partition(".")[0]
     queue = f" -Q {settings().QUEUE}" if settings().QUEUE else ""
     worker = f"celery -A {project} worker -l INFO{queue}"

@@ -40,7 +40,9 @@ def fingerprint(failure: Failure | None, run_id: str = "") -> str:
     parts = ["", "", ""]
     if failure is not None:
         parts = [failure.error_class, failure.step or "", normalised(failure.message, run_id)]
-    return salted_hmac("django_workflow.fingerprint", json.dumps(parts)).hexdigest()[:16]
+    return salted_hmac(
+        "django_workflow.fingerprint", json.dumps(parts), algorithm="sha256"
+    ).hexdigest()[:16]
 
 
 @dataclass(kw_only=True)

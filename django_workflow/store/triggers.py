@@ -146,7 +146,7 @@ def _insert_in_one(runs: Sequence[NewRun]) -> dict[str, datetime]:
         params += [run_id, *values]
     with connection().cursor() as cursor:
         cursor.execute(
-            f"WITH r AS (INSERT INTO {RUN} ({', '.join(INSERT_COLUMNS)}) VALUES {', '.join(rows)} "
+            f"WITH r AS (INSERT INTO {RUN} ({speak.columns(INSERT_COLUMNS)}) VALUES {', '.join(rows)} "
             f"ON CONFLICT DO NOTHING RETURNING id, created_at), "
             f"d AS (INSERT INTO {DELIVERY} ({TURN_COLUMNS}) SELECT r.id, '', v.due_at, '', 0, 0, 0, 0, '', 0, '' "
             f"FROM (VALUES {', '.join(turns)}) AS v (place, id, due_at) JOIN r ON r.id = v.id ORDER BY v.place) "
@@ -189,7 +189,7 @@ def _insert_runs(runs: Sequence[NewRun], moment: datetime) -> list[str]:
         deadline = None if run.timeout is None else moment + run.timeout
         params += [*before, speak.literal(moment), speak.literal(deadline), *after]
     one = f"({', '.join(['%s'] * len(INSERT_COLUMNS))})"
-    statement = f"{speak.ignore} {RUN} ({', '.join(INSERT_COLUMNS)}) VALUES {', '.join([one] * len(runs))}{speak.ignore_tail}"
+    statement = f"{speak.ignore} {RUN} ({speak.columns(INSERT_COLUMNS)}) VALUES {', '.join([one] * len(runs))}{speak.ignore_tail}"
     ids = [run.id for run in runs]
     with connection().cursor() as cursor:
         if connection().vendor == "mysql":

@@ -7,7 +7,7 @@ from io import StringIO
 from pathlib import Path
 
 import pytest
-from django.core.management import call_command
+from django.core.management import CommandError, call_command
 
 from tests.dispatchers.app.workflows import once
 
@@ -47,6 +47,12 @@ def test_with_work_what_is_due_is_done_here() -> None:
 
     assert swept("--work") == "10 due; 10 carried out here.\n"
     assert {run.refresh().status for run in runs} == {"completed"}
+
+
+@pytest.mark.parametrize("other", ["--work", "--json"])
+def test_standing_watch_goes_with_no_other_option(other: str) -> None:
+    with pytest.raises(CommandError, match=f"cannot be used with {other}"):
+        swept("--forever", other)
 
 
 @pytest.mark.parametrize(("options", "carried"), [((), 0), (("--work",), 1)])

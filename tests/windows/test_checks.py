@@ -26,7 +26,9 @@ urlpatterns: list[Any] = []
 
 def found(deploy: bool = False) -> dict[str, checks.CheckMessage]:
     """Run our checks; one message of each id."""
-    messages = checks.run_checks(tags=["django_workflow"], include_deployment_checks=deploy)
+    messages = checks.run_checks(
+        tags=["django_workflow"], include_deployment_checks=deploy, databases=[]
+    )
     return {str(message.id).removeprefix("django_workflow."): message for message in messages}
 
 
@@ -100,7 +102,7 @@ def test_a_wrong_setting_is_an_error(configured: Any, part: str) -> None:
 
 def test_every_wrong_setting_is_told_at_once() -> None:
     with override_settings(WORKFLOW={"LEASE": "soon", "BEAT": 1, "QUEUE": ""}):
-        messages = checks.run_checks(tags=["django_workflow"])
+        messages = checks.run_checks(tags=["django_workflow"], databases=[])
 
     assert [message.id for message in messages] == ["django_workflow.E001"] * 3
 
@@ -207,7 +209,9 @@ def test_a_workflow_in_the_urlconf_can_be_reached(
 ) -> None:
     monkeypatch.setattr("tests.windows.test_checks.urlpatterns", [path("pay/", over_http)])
 
-    assert over_http not in [message.obj for message in checks.run_checks(tags=["django_workflow"])]
+    assert over_http not in [
+        message.obj for message in checks.run_checks(tags=["django_workflow"], databases=[])
+    ]
 
 
 def test_a_workflow_with_a_url_of_its_own_needs_no_base_url() -> None:

@@ -129,6 +129,12 @@ class ActionAdmin(OfVisibleRuns, ReadOnlyAdmin):
         "Nobody has done anything yet. What people do to runs and the rest is listed here."
     )
 
+    def get_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
+        """Show words, not what the row keeps; what was changed only to those who may see payloads."""
+        fields = ("at", "what", "run_link", "subject", "actor", "user_id", "through", "change")
+        told = ("why", "details_text") if may_see_payloads(request) else ("why",)
+        return (*fields, *told)
+
     @admin.display(description=_("run"), ordering="run_id")
     def run_link(self, obj: Any) -> Any:
         """Return a link to the run, whether or not it is still there."""

@@ -165,6 +165,9 @@ def test_a_killed_demo_is_finished_by_the_next_with_each_step_recorded_once(
     ]
 
 
+CALLS = "FROM django_workflow_step WHERE kind = 'call' AND run_id LIKE 'demo-1-%'"
+
+
 def test_a_demo_that_goes_on_at_another_port_finds_the_partner_again(
     start: Start, database: Path
 ) -> None:
@@ -172,13 +175,15 @@ def test_a_demo_that_goes_on_at_another_port_finds_the_partner_again(
     read_until(killed, "price-update-all 25 % done")
     killed.send_signal(signal.SIGKILL)
     killed.wait()
+    is_answered = rows(database, f"SELECT status {CALLS}") == [("completed",)]
 
     second = start("--exit", free_port())
     said, _ = second.communicate(timeout=100)
 
     assert second.returncode == 0, said
-    asked = "SELECT name FROM django_workflow_step WHERE kind = 'call' AND run_id LIKE 'demo-1-%' ORDER BY id"
-    assert rows(database, asked) == [("ask the partner",), ("ask at the new address",)]
+    # On a busy machine the partner may have answered before its death.
+    again = [] if is_answered else [("ask at the new address",)]
+    assert rows(database, f"SELECT name {CALLS} ORDER BY id") == [("ask the partner",), *again]
 
 
 def test_a_person_approves_by_the_link_that_the_demo_shows(start: Start, database: Path) -> None:

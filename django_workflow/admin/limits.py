@@ -21,6 +21,7 @@ from django_workflow.conf import settings
 from django_workflow.core.anywhere import flow_control
 from django_workflow.core.durations import format_duration, parse_duration
 from django_workflow.core.exceptions import InvalidOptionError
+from django_workflow.core.singleton_lines import RUN_ITSELF, is_line
 from django_workflow.models import FlowKey, FlowTicket
 from django_workflow.runtime.steering import steer_key
 
@@ -81,6 +82,11 @@ def _set(row: FlowKey, by: Any, given: dict[str, Any]) -> None:
     steer_key(row.pk, "set", actor=by, why=given["why"], **limits)
 
 
+def _unless_line(row: FlowKey) -> str:
+    """Refuse what has no meaning for the line of a singleton."""
+    return _("It is the line of a singleton: one run at a time.") if is_line(row.pk) else ""
+
+
 PERMISSION = "change_flowkey"
 VERBS = (
     RowVerb(
@@ -94,6 +100,7 @@ VERBS = (
         permission=PERMISSION,
         do=_set,
         form=LimitsForm,
+        refusal=_unless_line,
     ),
     RowVerb(
         name="pause",
@@ -123,7 +130,7 @@ VERBS = (
         done=gettext_lazy("pinned"),
         permission=PERMISSION,
         do=_steered("pin"),
-        refusal=lambda row: _("It is pinned already.") if row.pinned else "",
+        refusal=lambda row: _unless_line(row) or (_("It is pinned already.") if row.pinned else ""),
     ),
     RowVerb(
         name="unpin",
@@ -135,7 +142,7 @@ VERBS = (
         done=gettext_lazy("unpinned"),
         permission=PERMISSION,
         do=_steered("unpin"),
-        refusal=lambda row: "" if row.pinned else _("It is not pinned."),
+        refusal=lambda row: _unless_line(row) or ("" if row.pinned else _("It is not pinned.")),
     ),
     RowVerb(
         name="reset",
@@ -148,6 +155,7 @@ VERBS = (
         permission=PERMISSION,
         do=_steered("reset"),
         is_grave=True,
+        refusal=_unless_line,
     ),
 )
 
@@ -190,6 +198,8 @@ class FlowKeyAdmin(SteeredAdmin):
     @admin.display(description=gettext_lazy("limits"))
     def limits(self, row: FlowKey) -> str:
         """Return the limits in words."""
+        if is_line(row.pk):
+            return _("singleton: one run at a time")
         parts = []
         if row.parallelism is not None:
             parts.append(_("%(count)d at once") % {"count": row.parallelism})
@@ -223,5 +233,7 @@ class FlowKeyAdmin(SteeredAdmin):
         return {
             "standing": flow_control(row.pk).state(),
             "limits": self.limits(row),
+            "is_singleton": is_line(row.pk),
+            "run_itself": RUN_ITSELF,
             "line": [(ticket, run_link(ticket.run_id, site)) for ticket in line],
         }

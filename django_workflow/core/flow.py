@@ -12,15 +12,16 @@ from typing import Any, Final, Literal
 
 from django_workflow.core.durations import parse_duration
 from django_workflow.core.exceptions import InvalidOptionError
+from django_workflow.core.singleton_lines import LENGTH, PREFIX, is_line
 
-KEY_LENGTH: Final = 200
+KEY_LENGTH: Final = LENGTH
 MOST: Final = 1_000_000
 LONGEST_PERIOD: Final = timedelta(days=31)
 #: A higher one goes first.
 PRIORITIES: Final = range(-100, 101)
 
 Key = str | Callable[[Any], str]
-OnConflict = Literal["return", "skip", "replace"]
+OnConflict = Literal["return", "skip", "replace", "queue"]
 
 
 def checked_key(key: Any, what: str) -> str:
@@ -133,6 +134,10 @@ class FlowControl:
     def __post_init__(self) -> None:
         """Refuse at once what cannot work."""
         _check_declared(self.key, "flow control")
+        if isinstance(self.key, str) and is_line(self.key):
+            raise InvalidOptionError(
+                f"Keys that begin with {PREFIX!r} are those of singletons; choose another one than {self.key!r}."
+            )
         checked_count(self.rate, "rate")
         checked_count(self.parallelism, "parallelism")
         if self.rate is None and self.parallelism is None:
@@ -212,12 +217,13 @@ class FlowState:
 
 @dataclass(frozen=True, slots=True)
 class Singleton:
-    """At most one unfinished run of the workflow per key.
+    """At most one run of the workflow per key at a time.
 
     Args:
         key: A text, or a function of the payload; without one the workflow has one run at a time.
         on_conflict: What a trigger does while there is one: ``"return"`` it (``.created`` is False), ``"skip"``
-            (return None), or ``"replace"`` it (it is cancelled).
+            (return None), ``"replace"`` it (it is cancelled), or ``"queue"``: make a run that begins when those before
+            it have ended, in the order of their triggers.
     """
 
     key: Key = "*"
@@ -226,7 +232,7 @@ class Singleton:
     def __post_init__(self) -> None:
         """Refuse at once what cannot work."""
         _check_declared(self.key, "a singleton")
-        known = ("return", "skip", "replace")
+        known = ("return", "skip", "replace", "queue")
         if self.on_conflict not in known:
             raise InvalidOptionError(
                 f"on_conflict is one of {', '.join(known)}, not {self.on_conflict!r}."

@@ -30,6 +30,9 @@ from django_workflow.core.options import (
 from django_workflow.core.ports import get_door, get_runtime
 from django_workflow.core.retry import RetryOn, RetryPolicy
 
+#: How many workflows a message names.
+MOST_NAMED = 20
+
 ResultT = TypeVar("ResultT")
 
 
@@ -207,8 +210,11 @@ class Registry:
         try:
             return self._workflows[name]
         except KeyError:
+            known = sorted(self._workflows)
+            more = len(known) - MOST_NAMED
+            shown = ", ".join(known[:MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
             raise WorkflowNotFoundError(
-                f'No workflow "{name}" is registered in this process. Known: {", ".join(sorted(self._workflows)) or "none"}. '
+                f'No workflow "{name}" is registered in this process. Known: {shown or "none"}. '
                 "Define it in a module named workflows of an installed app.",
                 name=name,
             ) from None

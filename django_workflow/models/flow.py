@@ -10,6 +10,7 @@ from django.db.models.functions import Coalesce
 from django.utils.translation import gettext_lazy as _
 
 from django_workflow.core.flow import KEY_LENGTH
+from django_workflow.core.singleton_lines import RUN_ITSELF
 from django_workflow.models.lengths import STEP_KEY_LENGTH, WORKFLOW_NAME_LENGTH
 from django_workflow.models.reasons import in_english, reason_of_ticket
 from django_workflow.models.runs import Run
@@ -64,11 +65,20 @@ class FlowTicketQuerySet(models.QuerySet["FlowTicket"]):
             rate=Subquery(key.values("rate")),
             period_ms=Subquery(key.values("period_ms")),
             paused=Subquery(key.values("paused")),
+            holder=Subquery(
+                self.model._base_manager.filter(
+                    flow_key=OuterRef("flow_key"),
+                    state=FlowTicket.State.HOLDING,
+                    step_key=RUN_ITSELF,
+                ).values("run_id")[:1]
+            ),
         )
 
 
 class FlowTicket(models.Model):
     """One body that wants a slot, or holds one; with an empty step, a run that waits to begin.
+
+    With `RUN_ITSELF` for a step, a run in the line of its singleton, which holds the slot until it has ended.
 
     Waiting: in line, by priority and id. Granted: a slot is kept for it, its delivery was made due. Holding: its body
     runs, under the fencing token of its delivery; when that is stale or its lease is over, the slot is free.
@@ -92,7 +102,8 @@ class FlowTicket(models.Model):
     delivery_id = models.BigIntegerField()
     token = models.BigIntegerField(default=0)
     created_at = models.DateTimeField(_("waits since"))
-    # Until when a slot is kept for one who was given it and has not come.
+    # Until when a slot is kept for one who was given it and has not come; in a singleton's line, when a run that was
+    # triggered for later may begin.
     expires_at = models.DateTimeField(null=True)
 
     # What `placed()` adds.
@@ -102,6 +113,7 @@ class FlowTicket(models.Model):
     rate: int | None
     period_ms: int | None
     paused: bool | None
+    holder: str | None
 
     objects = FlowTicketQuerySet.as_manager()
 

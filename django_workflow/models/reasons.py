@@ -9,6 +9,7 @@ from typing import Any
 from django.utils.translation import gettext as _
 from django.utils.translation import override
 
+from django_workflow.core.singleton_lines import RUN_ITSELF, key_in
 from django_workflow.core.types import (
     DEAD_LETTER,
     FINISHED,
@@ -44,7 +45,7 @@ def reason_of_run(run: Any) -> str:
 
 
 def _reason_of_pending(run: Any) -> str:
-    ticket = run.ticket_of("")
+    ticket = run.ticket_of("") or run.ticket_of(RUN_ITSELF)
     if ticket is not None:
         return reason_of_ticket(ticket)
     found = (one.due_at for one in run.deliveries.all() if one.due_at and not one.leased_by)
@@ -70,6 +71,8 @@ def _undo_in_words(run: Any) -> str:
 
 def reason_of_ticket(ticket: Any) -> str:
     """Return what a ticket waits for; `placed()` has annotated it."""
+    if ticket.step_key == RUN_ITSELF:
+        return _reason_in_line(ticket)
     if ticket.state == ticket.State.GRANTED:
         return _('was given a slot of flow control "%(key)s" and is about to begin') % {
             "key": ticket.flow_key
@@ -92,6 +95,23 @@ def reason_of_ticket(ticket: Any) -> str:
         "count": ticket.in_line,
         "limits": ", ".join(limits),
     }
+
+
+def _reason_in_line(ticket: Any) -> str:
+    words = {
+        "key": key_in(ticket.flow_key),
+        "run": ticket.holder,
+        "paused": _("paused; ") if ticket.paused else "",
+        "place": ticket.place,
+        "count": ticket.in_line,
+    }
+    if ticket.holder:
+        said = _(
+            'behind run %(run)s of singleton key "%(key)s" (%(paused)splace %(place)d of %(count)d)'
+        )
+    else:
+        said = _('waits for singleton key "%(key)s" (%(paused)splace %(place)d of %(count)d)')
+    return said % words
 
 
 def reason_of_step(step: Any) -> str:

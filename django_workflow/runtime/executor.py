@@ -63,6 +63,7 @@ from django_workflow.runtime.invoking import (
 from django_workflow.runtime.journals import journals, warn_of_growth
 from django_workflow.runtime.performer import Allowance, Performer
 from django_workflow.runtime.registering import Registering
+from django_workflow.runtime.singleton_lines import let_next_begin, stands_back
 from django_workflow.runtime.timers import over, record_elapsed
 from django_workflow.runtime.trouble import (
     NOT_READABLE,
@@ -108,7 +109,7 @@ def enter(
     """
     refuse_open_transaction(f"A pass of run {claim.run_id} was entered")
     try:
-        return _carry_on(claim, worker, allowance, performer)
+        end = _carry_on(claim, worker, allowance, performer)
     except DeliveryFencedError:
         logger.info(
             "A delivery of run %s was taken over", claim.run_id, extra={"run_id": claim.run_id}
@@ -116,6 +117,8 @@ def enter(
         return End.OVER
     except NOT_READABLE as error:
         raise not_readable(error) from error
+    let_next_begin(claim)
+    return end
 
 
 def _carry_on(
@@ -211,6 +214,8 @@ class _Entry:
         """Pass until the claim has ended, or there is more to do than is allowed."""
         try:
             if self._is_expired() or self._has_died() or self._is_overdue():
+                return End.OVER
+            if not self.is_beside and stands_back(self.claim):
                 return End.OVER
             self.journal = journals.take(self.claim, self.target)
             loaded = self.journal.watermark

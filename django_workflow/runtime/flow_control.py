@@ -17,12 +17,14 @@ from django.db import transaction
 from django_workflow.conf import settings
 from django_workflow.core.actors import Actor
 from django_workflow.core.codec import codec
+from django_workflow.core.exceptions import InvalidOptionError
 from django_workflow.core.flow import FlowControl, FlowState, checked_count, checked_period
 from django_workflow.core.ports import get_dispatcher
+from django_workflow.core.singleton_lines import is_line
 from django_workflow.core.workflow import Workflow, registry
 from django_workflow.models import Run
 from django_workflow.runtime.failure import stored_options
-from django_workflow.store import flow, flow_lines
+from django_workflow.store import flow, flow_lines, singleton_lines
 from django_workflow.store.flow import Slot, Taken, Wake
 from django_workflow.store.rows import Claim, RunRow
 
@@ -91,6 +93,8 @@ def settle_keys(keys: Iterable[str]) -> None:
 
 
 def _settle(key: str) -> int:
+    if is_line(key):
+        return _hint(singleton_lines.settle(key))
     woken = flow.settle(key)
     return _wake(_ask_first(key) if woken is None else woken)
 
@@ -117,7 +121,10 @@ def announce(controls: Iterable[FlowControl]) -> None:
 
 
 def _wake(woken: Sequence[Wake]) -> int:
-    at_once = flow.wake(woken) if woken else 0
+    return _hint(flow.wake(woken) if woken else 0)
+
+
+def _hint(at_once: int) -> int:
     dispatcher = get_dispatcher()
     if at_once and dispatcher is not None:
         dispatcher.hint(-(-at_once // settings().CLAIM_BATCH))
@@ -128,7 +135,7 @@ def look_after() -> int:
     """Give what nobody has given, and wake whom nobody has woken; return how many were woken."""
     keys, woken = flow_lines.neglected()
     count = _wake(woken)
-    for key in keys:
+    for key in [*keys, *singleton_lines.neglected()]:
         count += _settle(key)
     return count
 
@@ -138,11 +145,11 @@ def look_after() -> int:
 
 def state_of(key: str) -> FlowState:
     """See `core.anywhere.FlowKeyHandle`."""
-    found = flow_lines.state(key)
+    found = singleton_lines.state(key) if is_line(key) else flow_lines.state(key)
     if found is None:
         return FlowState(
             key=key,
-            parallelism=None,
+            parallelism=1 if is_line(key) else None,
             rate=None,
             period=timedelta(seconds=1),
             is_paused=False,
@@ -155,7 +162,9 @@ def state_of(key: str) -> FlowState:
 
 def steer(key: str, verb: str, *, actor: Any = None, why: str = "", **limits: Any) -> None:
     """Pause, resume, pin, unpin, reset or set a key; see `core.anywhere.FlowKeyHandle`."""
-    if verb == "set":
+    if is_line(key):
+        _steer_line(key, verb)
+    elif verb == "set":
         for name in ("parallelism", "rate"):
             if name in limits:
                 checked_count(limits[name], name)
@@ -170,6 +179,15 @@ def steer(key: str, verb: str, *, actor: Any = None, why: str = "", **limits: An
         extra={"actor": by.name, "door": by.door, "why": why, **limits},
     )  # fmt: skip
     after_commit([key])
+
+
+def _steer_line(line: str, verb: str) -> None:
+    if verb not in ("pause", "resume"):
+        raise InvalidOptionError(
+            f'"{line}" is the line of a singleton, which lets one run at a time begin: it can be paused and resumed, and '
+            "has no other limits."
+        )
+    singleton_lines.pause(line, paused=verb == "pause")
 
 
 _CHANGES: dict[str, dict[str, bool]] = {

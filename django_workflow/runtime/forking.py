@@ -21,6 +21,7 @@ from django_workflow.runtime.audit import audited
 from django_workflow.runtime.failure import stored_options
 from django_workflow.runtime.flow_control import after_commit, flow_of, keys_of
 from django_workflow.runtime.payloads import check_payload
+from django_workflow.runtime.singleton_lines import in_its_line
 from django_workflow.runtime.triggering import TriggerVerbs, carried_anew, new_run_id
 from django_workflow.runtime.worker import hint
 from django_workflow.store import forks, triggers
@@ -75,7 +76,7 @@ def made_again(run: Run, workflow: Workflow[Any, Any], by: Actor, **changes: Any
         priority=stored_options(run.options_text).get("priority", 0),
         ttl=None if ttl is None else timedelta(seconds=ttl),
     )
-    return row._replace(**changes)
+    return in_its_line(row._replace(**changes), workflow)
 
 
 class ForkVerbs(TriggerVerbs):

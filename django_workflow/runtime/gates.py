@@ -14,7 +14,7 @@ from django_workflow.core.options import TriggerOptions
 from django_workflow.core.workflow import Workflow
 from django_workflow.models import Run, TriggerKey
 from django_workflow.store import runs as store
-from django_workflow.store import trigger_keys
+from django_workflow.store import singleton_lines, trigger_keys
 from django_workflow.store.triggers import NewRun
 
 Kind = TriggerKey.Kind
@@ -73,6 +73,10 @@ class Gate:
             return None, False
         row = self._row(Kind.SINGLETON, key_for(singleton.key, self.payload, "a singleton"))
         run = trigger_keys.unfinished_run_of(row)
+        if new.singleton_line is not None:
+            if run is not None and run.id != new.id:
+                singleton_lines.adopt(run.id, new.singleton_line, trigger_keys.now())
+            return None, False
         if run is None or run.id == new.id or self._is_debounced(run):
             return None, False
         if singleton.on_conflict == "skip":

@@ -28,10 +28,12 @@ from django_workflow.core.exceptions import (
 from django_workflow.core.flow import key_for
 from django_workflow.core.options import TriggerOptions
 from django_workflow.core.ports import get_runtime
+from django_workflow.core.singleton_lines import line_of
 from django_workflow.core.workflow import Workflow, registry
 from django_workflow.models import Run, Schedule
 from django_workflow.runtime import announcing
 from django_workflow.runtime.flow_control import after_commit
+from django_workflow.runtime.singleton_lines import with_line
 from django_workflow.runtime.worker import hint
 from django_workflow.store import schedules as store
 from django_workflow.store.claims import now
@@ -216,7 +218,8 @@ class ScheduleVerbs:
             announcing.run_cancelled(run_id)
         if fired.started:
             # Those that stand in line from the start are due to nobody until they are given a slot.
-            after_commit(slot.run.flow_key for slot in slots if slot.run.flow_key is not None)
+            keys = [key for slot in slots for key in (slot.run.flow_key, slot.run.singleton_line)]
+            after_commit(key for key in keys if key is not None)
         return fired
 
     def _slot_of(self, schedule: Schedule, at: datetime) -> Slot:
@@ -234,9 +237,14 @@ class ScheduleVerbs:
             "labels": tuple(known["labels"]),
             "version": known["version"] or workflow.latest_version,
             "by": Actor(*known.get("by", ())),
-            "options_text": codec.dumps(options, what="options"),
         }
         singleton = _singleton(workflow, known["payload_text"])
+        # As the workflow has it now: the template may be older.
+        line = (
+            line_of(workflow.name, singleton[0]) if singleton and singleton[1] == "queue" else None
+        )
+        text = with_line(codec.dumps(options, what="options"), line)
+        changes |= {"singleton_line": line, "options_text": text}
         return Slot(at, NewRun(**{**known, **changes}), singleton)
 
 

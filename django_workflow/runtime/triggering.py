@@ -29,12 +29,11 @@ from django_workflow.models import Run
 from django_workflow.models.about import reference
 from django_workflow.runtime.announcing import carried, middlewares, run_cancelled
 from django_workflow.runtime.failure import stored_options
-from django_workflow.runtime.flow_control import (
-    announce,
-)
+from django_workflow.runtime.flow_control import after_commit, announce
 from django_workflow.runtime.gates import Gate, is_gated
 from django_workflow.runtime.invoking import ALPHABET, ID_LENGTH, derived_run_id
 from django_workflow.runtime.payloads import check_payload
+from django_workflow.runtime.singleton_lines import LINE, line_for, refuse_debounce
 from django_workflow.runtime.worker import hint
 from django_workflow.store import actions, triggers
 from django_workflow.store.actions import Change
@@ -155,10 +154,12 @@ class TriggerVerbs:
         if limits is not None and keys:
             controls = [replace(limits, key=key) for key in keys]
             transaction.on_commit(lambda: announce(controls), using=self.alias, robust=True)
+        after_commit(run.singleton_line for run in new if run.singleton_line is not None)
 
     def _through_gate(
         self, workflow: Workflow[Any, Any], payload: Any, options: TriggerOptions, run_id: str
     ) -> Any:
+        refuse_debounce(workflow, options)
         checked = check_payload(workflow, payload)
         if options.debounce is not None:
             options = replace(options, delay=options.debounce.quiet)
@@ -187,12 +188,12 @@ class TriggerVerbs:
             raise InvalidOptionError(
                 f'Workflow "{workflow.name}" has no version "{version}". It has: {", ".join(workflow.versions)}.'
             )
-        stored = _stored(options)
-        stored |= _redacted(workflow, options)
+        stored = _stored(options) | _redacted(workflow, options)
         about = (None, None) if options.about is None else reference(options.about)
         headers = codec.dumps(dict(options.headers), what="headers")
         control = options.flow_control or workflow.options.flow_control
         checked = [check_payload(workflow, payload) for payload in payloads]
+        keys = [self._keys(workflow, control, payload) for payload in checked]
         told_by_payload = control is not None and not isinstance(control.key, str)
         return [
             NewRun(
@@ -204,6 +205,7 @@ class TriggerVerbs:
                 options_text=codec.dumps(
                     stored
                     | ({"flow_key": key} if told_by_payload else {})
+                    | ({LINE: line} if line is not None else {})
                     | _carried(workflow.name, version, run_id),
                     what="options",
                 ),
@@ -216,14 +218,17 @@ class TriggerVerbs:
                 flow_key=key,
                 priority=options.priority,
                 ttl=options.ttl,
+                singleton_line=line,
             )
-            for run_id, payload, key in zip(
-                ids, checked, (self._flow_key(control, payload) for payload in checked), strict=True
-            )
+            for run_id, payload, (key, line) in zip(ids, checked, keys, strict=True)
         ]
 
-    def _flow_key(self, control: FlowControl | None, payload: Any) -> str | None:
-        return None if control is None else control.for_payload(payload).text_key
+    def _keys(
+        self, workflow: Workflow[Any, Any], control: FlowControl | None, payload: Any
+    ) -> tuple[str | None, str | None]:
+        """Return the key of flow control, and the line of a singleton, in which a run with this payload waits."""
+        key = None if control is None else control.for_payload(payload).text_key
+        return key, line_for(workflow, payload)
 
     def _payload_text(self, checked: Any) -> str | None:
         return (

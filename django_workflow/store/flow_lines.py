@@ -10,6 +10,7 @@ from django.db import transaction
 
 from django_workflow.conf import settings
 from django_workflow.core.flow import FlowState
+from django_workflow.core.singleton_lines import RUN_ITSELF
 from django_workflow.models import FlowKey, FlowTicket
 from django_workflow.store.flow import (
     KEY,
@@ -79,17 +80,18 @@ def neglected() -> tuple[list[str], list[Wake]]:
         if cursor.fetchone() is None:
             return [], []
         cursor.execute(
-            f"DELETE FROM {TICKET} WHERE state IN ('holding', 'granted') "
-            f"AND NOT EXISTS (SELECT 1 FROM {DELIVERY} d WHERE d.id = {TICKET}.delivery_id)"
+            f"DELETE FROM {TICKET} WHERE state IN ('holding', 'granted') AND step_key <> %s "
+            f"AND NOT EXISTS (SELECT 1 FROM {DELIVERY} d WHERE d.id = {TICKET}.delivery_id)",
+            (RUN_ITSELF,),
         )
         _return_grants(cursor)
         live = f"SELECT COUNT(*) FROM {TICKET} t JOIN {DELIVERY} d ON d.id = t.delivery_id WHERE t.flow_key = w.flow_key"
         cursor.execute(
             f"SELECT DISTINCT w.flow_key FROM {TICKET} w LEFT JOIN {KEY} k ON k.flow_key = w.flow_key "
-            f"WHERE w.state = 'waiting' AND (k.flow_key IS NULL OR (k.parallelism IS NULL AND k.rate IS NULL) "
+            f"WHERE w.state = 'waiting' AND w.step_key <> %s AND (k.flow_key IS NULL OR (k.parallelism IS NULL AND k.rate IS NULL) "
             f"OR k.paused = %s AND (k.parallelism IS NULL "
             f"OR k.parallelism > ({live} AND (({holds(now)}) OR ({is_granted_now(now)}))))) LIMIT %s",
-            (False, *at, *at, *at, MOST),
+            (RUN_ITSELF, False, *at, *at, *at, MOST),
         )
         keys = [row[0] for row in cursor.fetchall()]
         cursor.execute(

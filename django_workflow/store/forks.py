@@ -13,6 +13,7 @@ from django.db.models import F, Max, Q, Value
 from django.db.models.functions import Concat
 
 from django_workflow.conf import settings
+from django_workflow.core.singleton_lines import RUN_ITSELF
 from django_workflow.core.steps import KEY_LENGTH
 from django_workflow.core.types import DEAD_LETTER, RunStatus, StepKind, StepStatus
 from django_workflow.core.undo import AT_WORK
@@ -198,7 +199,8 @@ def _put_rows_aside(run_id: str, keys: list[str]) -> None:
         of_steps = {"run_id": run_id, "step_key__in": keys[start : start + CHUNK]}
         for rows_of in (MapItem, Call, Waiter):
             rows_of.objects.using(alias).filter(**of_steps).delete()
-    FlowTicket.objects.using(alias).filter(run_id=run_id).exclude(step_key="").delete()
+    of_run = FlowTicket.objects.using(alias).filter(run_id=run_id)
+    of_run.exclude(step_key__in=("", RUN_ITSELF)).delete()
 
 
 def has_webhook(run_id: str, before: int | None) -> str | None:

@@ -11,6 +11,7 @@ from django.db.models import Case, F, Value, When
 
 from django_workflow.at_rest import vault
 from django_workflow.conf import settings
+from django_workflow.core.singleton_lines import RUN_ITSELF
 from django_workflow.core.types import RunStatus, StepStatus
 from django_workflow.core.undo import AT_WORK
 from django_workflow.models import Delivery, FlowTicket, Run, Step, Undo
@@ -63,7 +64,8 @@ def close_steps(run_id: str, status: StepStatus, *, but: Sequence[str] = ()) -> 
     found.exclude(branch__startswith="undo.").update(status=status, finished_at=database_now())
     waiters.delete_of_run(run_id)
     requests.delete_open(run_id)
-    _tickets(run_id).delete()
+    # That of a run in its singleton's line which has begun goes when the next one is let in: the line moves on from it.
+    _tickets(run_id).exclude(step_key=RUN_ITSELF, state=FlowTicket.State.HOLDING).delete()
 
 
 def _tickets(run_id: str) -> Any:
@@ -72,7 +74,8 @@ def _tickets(run_id: str) -> Any:
 
 def _leave_lines(run_id: str) -> None:
     """Take the run's steps out of every line; bodies that run keep their slots, and a run that has not begun its place."""
-    _tickets(run_id).exclude(state=FlowTicket.State.HOLDING).exclude(step_key="").delete()
+    of_steps = _tickets(run_id).exclude(step_key__in=("", RUN_ITSELF))
+    of_steps.exclude(state=FlowTicket.State.HOLDING).delete()
     _tickets(run_id).filter(state=FlowTicket.State.GRANTED).update(
         state=FlowTicket.State.WAITING, expires_at=None
     )
@@ -381,7 +384,11 @@ def unpause(run_id: str) -> bool:
                 .update(status=state, paused_from="")
             ):
                 turn = _deliveries(run_id).filter(step_key="")
-                if state == RunStatus.RUNNING or turn.filter(due_at=None).exists():
+                in_line = _tickets(run_id).filter(step_key=RUN_ITSELF, state="waiting")
+                if state == RunStatus.PENDING and in_line.exists():
+                    # Who lets it begin wakes it.
+                    turn.update(wakes=F("wakes") + 1)
+                elif state == RunStatus.RUNNING or turn.filter(due_at=None).exists():
                     _open_deliveries(run_id)
                 else:
                     # A run that has not begun keeps its time, if that is still to come.

@@ -19,7 +19,7 @@ from django_workflow.at_rest.vault import sealed
 from django_workflow.conf import settings
 from django_workflow.core.crons import Cron
 from django_workflow.models import Delivery, Run, Schedule, ScheduledRun, TriggerKey
-from django_workflow.store import runs, trigger_keys, triggers
+from django_workflow.store import runs, singleton_lines, trigger_keys, triggers
 from django_workflow.store.claims import now as database_now
 from django_workflow.store.sql import connection, dialect
 from django_workflow.store.triggers import NewRun
@@ -254,7 +254,9 @@ def _insert_single(schedule: Schedule, slot: Slot, key: str, on_conflict: str) -
     row = trigger_keys.locked(TriggerKey.Kind.SINGLETON, schedule.workflow, key)
     held = trigger_keys.unfinished_run_of(row)
     cancelled = []
-    if held is not None and held.id != slot.run.id:
+    if held is not None and held.id != slot.run.id and on_conflict == "queue":
+        singleton_lines.adopt(held.id, slot.run.singleton_line or "", database_now())
+    elif held is not None and held.id != slot.run.id:
         if on_conflict != "replace":
             note = f"The slot of {slot.at:%Y-%m-%d %H:%M} UTC was skipped: run {held.id} is the only one of its workflow."
             _rows(schedule.id).update(skipped=F("skipped") + 1, note=note)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
@@ -13,10 +13,11 @@ from django_workflow.conf import settings
 from django_workflow.core.actors import NOBODY, Actor
 from django_workflow.core.types import RunStatus
 from django_workflow.models import Delivery, Run, RunLabel
-from django_workflow.store import flow_lines
+from django_workflow.store import flow_lines, singleton_lines
 from django_workflow.store.claims import now as database_now
 from django_workflow.store.flow_lines import NewTicket
 from django_workflow.store.rows import DELIVERY, RUN
+from django_workflow.store.singleton_lines import QueuedRun
 from django_workflow.store.sql import Postgres, connection, dialect
 
 INSERT_COLUMNS = (
@@ -57,11 +58,19 @@ class NewRun(NamedTuple):
     priority: int = 0
     #: How long after its trigger it may begin.
     ttl: timedelta | None = None
+    #: The line of a queueing singleton in which the run waits to begin, whatever flow control its steps have.
+    singleton_line: str | None = None
 
     @property
     def lines_up(self) -> bool:
         """Whether it stands in line from the start, rather than when its time comes."""
-        return self.flow_key is not None and not self.delay and self.not_before is None
+        is_alone = self.flow_key is not None and self.singleton_line is None
+        return is_alone and not self.delay and self.not_before is None
+
+    @property
+    def is_woken(self) -> bool:
+        """Whether somebody else makes it due: whoever lets it begin."""
+        return self.lines_up or self.singleton_line is not None
 
 
 def insert(runs: Sequence[NewRun]) -> dict[str, datetime]:
@@ -79,7 +88,7 @@ def insert(runs: Sequence[NewRun]) -> dict[str, datetime]:
 
 
 def _is_one_statement(runs: Sequence[NewRun]) -> bool:
-    return 0 < len(runs) <= CHUNK and not any(run.labels or run.lines_up for run in runs)
+    return 0 < len(runs) <= CHUNK and not any(run.labels or run.is_woken for run in runs)
 
 
 def _insert_chunk(runs: Sequence[NewRun]) -> dict[str, datetime]:
@@ -88,7 +97,9 @@ def _insert_chunk(runs: Sequence[NewRun]) -> dict[str, datetime]:
     )
     if not created:
         return created
-    _line_up([run for run in runs if run.lines_up and run.id in created], max(created.values()))
+    moment = max(created.values())
+    _line_up([run for run in runs if run.lines_up and run.id in created], moment)
+    _queue([run for run in runs if run.singleton_line and run.id in created], moment)
     labels = [
         RunLabel(run_id=run.id, label=label)
         for run in runs
@@ -106,7 +117,7 @@ def _insert_one_after_other(runs: Sequence[NewRun]) -> dict[str, datetime]:
     dues: dict[str, datetime | None] = {}
     for run in runs:
         due = max(run.not_before, moment) if run.not_before is not None else moment + run.delay
-        if run.lines_up:
+        if run.is_woken:
             # Not due: whoever gives it a slot wakes it. In ten thousand that wait, no worker looks.
             dues.setdefault(run.id, None if run.ttl is None else moment + run.ttl)
         dues.setdefault(run.id, due)
@@ -148,7 +159,7 @@ def _insert_in_one(runs: Sequence[NewRun]) -> dict[str, datetime]:
 def _due(run: NewRun) -> tuple[str, tuple[Any, ...]]:
     """Return the expression for the moment from which the turn of a run may be claimed."""
     speak = dialect()
-    if run.lines_up:
+    if run.is_woken:
         # Not due: whoever gives it a slot wakes it. In ten thousand that wait, no worker looks.
         return ("NULL", ()) if run.ttl is None else speak.now(run.ttl)
     if run.not_before is None:
@@ -211,15 +222,36 @@ def _insert_one_by_one(
     ]
 
 
+def _turns_of(run_ids: Collection[str]) -> dict[str, int]:
+    turns = Delivery.objects.using(settings().DATABASE).filter(run_id__in=run_ids, step_key="")
+    return dict(turns.values_list("run_id", "pk"))
+
+
+def _queue(runs: Sequence[NewRun], moment: datetime) -> None:
+    if not runs:
+        return
+    turns = _turns_of({run.id for run in runs})
+    own = {run.id: run for run in reversed(runs)}
+    singleton_lines.line_up(
+        [
+            QueuedRun(
+                run_id=run_id,
+                turn=turns[run_id],
+                line=own[run_id].singleton_line or "",
+                priority=own[run_id].priority,
+                not_before=own[run_id].not_before or moment + own[run_id].delay,
+            )
+            for run_id in dict.fromkeys(run.id for run in runs)
+        ],
+        moment,
+    )
+
+
 def _line_up(runs: Sequence[NewRun], moment: datetime) -> None:
     if not runs:
         return
     fresh = {run.id: NewTicket(run.id, run.flow_key or "", run.priority) for run in reversed(runs)}
-    turns = dict(
-        Delivery.objects.using(settings().DATABASE)
-        .filter(run_id__in=fresh, step_key="")
-        .values_list("run_id", "pk")
-    )
+    turns = _turns_of(fresh)
     order = dict.fromkeys(run.id for run in runs)
     flow_lines.line_up_to_begin([(turns[run_id], fresh[run_id]) for run_id in order], moment)
 

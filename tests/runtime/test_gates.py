@@ -205,7 +205,7 @@ def test_wrong_options_are_refused(options: dict[str, Any], message: str) -> Non
     [
         (
             lambda: FlowControl("k" * 10_000, rate=1),
-            r"1 to 200 characters, not .*10,002 characters",
+            r"1 to 200 characters, not .*10,000 characters",
         ),
         (lambda: FlowControl("", rate=1), "1 to 200 characters, not ''"),
         (lambda: FlowControl("a\nb", rate=1), "printable"),

@@ -144,7 +144,7 @@ def test_lag_of_due_work() -> None:
         alerted.trigger("done")
         alert_due()
         assert told == []
-        Delivery.objects.update(due_at=timezone.now() - timedelta(minutes=2))
+        Delivery.objects.update(due_at=timezone.now() - timedelta(minutes=2, milliseconds=500))
         alert_due()
 
     [alert] = told
@@ -210,7 +210,7 @@ def test_many_beats_at_one_moment_tell_once() -> None:
     with rules({"rule": "due_lag", "above": "1m"}):
         alert_due()
         alerted.trigger("done")
-        Delivery.objects.update(due_at=timezone.now() - timedelta(minutes=2))
+        Delivery.objects.update(due_at=timezone.now() - timedelta(minutes=2, milliseconds=500))
         patch = pytest.MonkeyPatch()
         patch.setattr(alerting.store, "take", together)
 
@@ -266,7 +266,7 @@ def test_webhook_gets_the_alert_as_json() -> None:
         rule = {"rule": "due_lag", "above": "1m", "name": "slow", "webhook": f"{url}/hook"}
         with rules({**rule, "headers": {"Authorization": "shh"}}, CALL_ALLOW=["127.0.0.0/8"]):
             alerted.trigger("done")
-            Delivery.objects.update(due_at=timezone.now() - timedelta(minutes=2))
+            Delivery.objects.update(due_at=timezone.now() - timedelta(minutes=2, milliseconds=500))
             alert_due()
             alert_due()
 

@@ -103,7 +103,7 @@ def open_page(
 def test_nothing_inline_is_needed(path: str, open_page: Any) -> None:
     page, complaints = open_page(path)
 
-    assert page.locator("#content").is_visible()
+    page.locator("#content").wait_for()
     assert complaints == []
 
 
@@ -130,7 +130,7 @@ def test_a_long_result_opens_without_a_script(open_page: Any) -> None:
 
     page.get_by_text("The result").click()
 
-    assert page.locator(".dw-more pre").is_visible()
+    page.locator(".dw-more pre").wait_for()
 
 
 DEAD = f"{RUNS}dead-letters/"
@@ -155,13 +155,13 @@ def test_a_run_is_cancelled_and_a_group_resumed(open_page: Any) -> None:
     page.get_by_role("link", name="Cancel").click()
     page.get_by_label("Reason").fill("not today")
     page.get_by_role("button", name="Cancel").click()
-    assert page.get_by_text("Run told was cancelled.").is_visible()
-    assert page.get_by_text("not today").is_visible()
+    page.get_by_text("Run told was cancelled.").wait_for()
+    page.get_by_text("not today").wait_for()
 
     page.goto(page.url.replace("told/change/", "dead-letters/"))
-    page.get_by_role("link", name="Resume").click()
+    page.get_by_role("link", name="Resume").first.click()
     page.get_by_role("button", name="Resume").click()
-    assert page.get_by_text("resumed", exact=True).is_visible()
+    page.get_by_text("resumed", exact=True).wait_for()
     assert complaints == []
     assert Run.objects.get(pk="broken").status == "running"
 

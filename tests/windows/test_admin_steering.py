@@ -397,7 +397,7 @@ def test_calls_of_a_webhook_are_shown_without_what_opens_it(
         run=run,
         created_at=moment,
         data_text='{"is_base64": false, "content": "hello there", "method": "POST", '
-        '"url": "https://x/tok3n/", "headers": {"Authorization": "Bearer s3cret", "X-A": "shown"}}',
+        '"content_type": "text/plain", "query": "", "url": "https://x/tok3n/", "headers": {"Authorization": "Bearer s3cret", "X-A": "shown"}}',
     )
 
     html = page(admin, url("webhook_change", str(hook.pk)))

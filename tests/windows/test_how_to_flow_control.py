@@ -22,6 +22,7 @@ def test_examples_run() -> None:
     try:
         exec(compile(code, str(PAGE), "exec"), namespace)  # noqa: S102  our own page
         namespace["test_report"]()
+        namespace["test_imports_of_an_account_follow_one_another"]()
         with WorkflowSandbox() as box:
             namespace["at_night"]()
             first = namespace["synchronise"].trigger({"account": "ann"})
@@ -34,6 +35,7 @@ def test_examples_run() -> None:
     finally:
         registry.remove("report")
         registry.remove("synchronise")
+        registry.remove("import_statement")
 
     assert (first.refresh().status, second.refresh().status) == ("cancelled", "completed")
     results = Run.objects.filter(workflow="report", pk__in=box.run_ids)

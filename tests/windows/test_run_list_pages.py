@@ -137,7 +137,7 @@ def test_an_empty_page_says_what_to_do(path: str, open_page: Any) -> None:
     page, complaints = open_page(path)
     picture(page, f"{name_of(path)}-empty")
 
-    assert page.get_by_text("No runs yet.").is_visible()
+    page.get_by_text("No runs yet.").wait_for()
     assert complaints == []
 
 
@@ -148,7 +148,8 @@ def test_the_list_refreshes_by_itself_unless_something_is_chosen(open_page: Any)
 
     Run.objects.get(pk="asleep").pause()
     row.get_by_text("paused").first.wait_for(timeout=15_000)
-    assert page.locator("#dw-facets li", has_text="paused").inner_text().split() == ["paused", "1"]
+    facet = page.locator("#dw-facets li").filter(has=page.get_by_text("paused", exact=True))
+    assert facet.inner_text().split() == ["paused", "1"]
 
     row.get_by_role("checkbox").check()
     assert page.locator(".dw-chosen").inner_text() == "1 of 14 selected"

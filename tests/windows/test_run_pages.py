@@ -192,7 +192,7 @@ def test_a_step_has_a_page_without_a_script(look: Any) -> None:
 
     shot(page, "step-narrow")
     is_fit(page, complaints)
-    assert page.get_by_text("retries").first.is_visible()
+    page.get_by_text("retries").first.wait_for()
 
 
 def test_zoom_and_idle_time_are_links(look: Any) -> None:
@@ -255,7 +255,7 @@ def test_a_sleep_is_skipped_from_its_drawer_and_the_page_grows(look: Any) -> Non
     drain()
 
     page.locator(".dw-lead .dw-completed").wait_for(timeout=10_000)
-    assert page.locator(".dw-lines").get_by_role("link", name="ask for review").is_visible()
+    page.locator(".dw-lines").get_by_role("link", name="ask for review").wait_for()
     assert complaints == []
 
 

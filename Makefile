@@ -90,6 +90,11 @@ format: $(DEV_READY) ## Mend what the tools can mend
 rest-reference: $(DEV_READY) ## Make docs/reference/rest.md again from the code of the REST API
 	$(PY) -m tests.rest.reference
 
+.PHONY: messages
+messages: $(DEV_READY) ## Gather texts into the catalogues, and compile these (needs GNU gettext)
+	cd django_workflow && $(abspath $(PY)) -m django makemessages --locale de --locale es --no-wrap --add-location file --no-obsolete
+	cd django_workflow && $(abspath $(PY)) -m django compilemessages
+
 .PHONY: env
 env: $(DEV_READY) ## Make the environment for development, without running anything
 

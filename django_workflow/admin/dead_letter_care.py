@@ -112,7 +112,8 @@ class CareAdmin(RateAdmin):
         if is_sent and form.is_valid():
             given = form.cleaned_data
             kept = note_error(mark, actor=Actor.of(request.user, door="admin"), **given)
-            self.log_change(request, kept, f"{_('noted')}: {given['why']}".rstrip(": "))
+            noted = _("noted")
+            self.log_change(request, kept, f"{noted}: {given['why']}".rstrip(": "))
             self.message_user(request, _("It is noted."), messages.SUCCESS)
             return HttpResponseRedirect(self.dead_letters_url())
         context = page_context(

@@ -18,6 +18,7 @@ from django.utils.translation import gettext as _
 from django_workflow.admin.acting import ActingAdmin
 from django_workflow.admin.base import run_link
 from django_workflow.admin.rows import page_context
+from django_workflow.admin.schedule_words import fires_in_words
 from django_workflow.conf import settings
 from django_workflow.core.types import DEAD_LETTER, FINISHED, RunStatus
 from django_workflow.core.workflow import registry
@@ -164,7 +165,10 @@ class DefinitionsAdmin(ActingAdmin):
             found=found,
             versions=list(found.versions.values()),
             may_check=request.user.has_perm("django_workflow.resume_run"),
-            schedules=[(one, self._schedule_url(one)) for one in schedules.order_by("id")[:20]],
+            schedules=[
+                (one, self._schedule_url(one), fires_in_words(one))
+                for one in schedules.order_by("id")[:20]
+            ],
             back=self.page_url("definitions"),
         )
         if request.method == "POST":

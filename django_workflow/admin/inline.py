@@ -76,7 +76,7 @@ class _Runs(BaseModelFormSet):  # type: ignore[type-arg]
             return []
         large = ("payload_text", "result_text", "headers_text", "options_text")
         runs = found.with_reason().defer(*large).order_by("-created_at", "id")[: RUNS_SHOWN + 1]
-        return [(run, run.reason, took(run.started_at, run.finished_at)) for run in runs]
+        return [(run, run.translated_reason, took(run.started_at, run.finished_at)) for run in runs]
 
     @property
     def about(self) -> Any:

@@ -9,7 +9,7 @@ from django.contrib import admin
 from django.db.models import Q
 from django.http import HttpRequest
 from django.utils import timezone
-from django.utils.translation import gettext, ngettext
+from django.utils.translation import gettext, ngettext, pgettext
 from django.utils.translation import gettext_lazy as _
 
 from django_workflow.admin.base import ReadOnlyAdmin, may_see_payloads, run_link
@@ -115,7 +115,7 @@ class ActionAdmin(OfVisibleRuns, ReadOnlyAdmin):
 
     of_no_run = ""
 
-    list_display = ("at", "verb", "run_link", "subject", "actor", "door", "change", "reason")
+    list_display = ("at", "what", "run_link", "subject", "actor", "through", "change", "reason")
     list_display_links = None
     list_filter = ("door",)
     search_fields = ("run_id__startswith", "subject__startswith", "actor__startswith")
@@ -127,6 +127,12 @@ class ActionAdmin(OfVisibleRuns, ReadOnlyAdmin):
         "Nobody has done anything yet. What people do to runs and the rest is listed here."
     )
 
+    def get_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
+        """Show words, not what the row keeps; what was changed only to those who may see payloads."""
+        fields = ("at", "what", "run_link", "subject", "actor", "user_id", "through", "change")
+        told = ("why", "details_text") if may_see_payloads(request) else ("why",)
+        return (*fields, *told)
+
     @admin.display(description=_("run"), ordering="run_id")
     def run_link(self, obj: Any) -> Any:
         """Return a link to the run, whether or not it is still there."""
@@ -135,8 +141,18 @@ class ActionAdmin(OfVisibleRuns, ReadOnlyAdmin):
     @admin.display(description=_("state"))
     def change(self, obj: Action) -> str:
         """Return the state before and after."""
-        changed = obj.before and obj.before != obj.after
-        return f"{obj.before} → {obj.after}" if changed else obj.after or "-"
+        before, after = (gettext(one) if one else "" for one in (obj.before, obj.after))
+        return f"{before} → {after}" if before and before != after else after or "-"
+
+    @admin.display(description=_("verb"), ordering="verb")
+    def what(self, obj: Action) -> str:
+        """Return what was done."""
+        return pgettext("action", obj.verb)
+
+    @admin.display(description=_("through"), ordering="door")
+    def through(self, obj: Action) -> str:
+        """Return by which way."""
+        return pgettext("door", obj.door)
 
     @admin.display(description=_("why"))
     def reason(self, obj: Action) -> str:

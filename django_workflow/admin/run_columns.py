@@ -54,7 +54,8 @@ def _moment(moment: datetime | None) -> SafeString | str:
 def _state(run: Run, look: Look) -> SafeString:
     mark = badge(run.status, run.get_status_display())
     if look.may_see_payloads:
-        reason = run.reason if run.reason != run.status else ""
+        reason = run.translated_reason
+        reason = "" if reason == run.get_status_display() else reason
     else:
         # Without what errors say.
         steps = (f"{step.name}: {step.get_status_display()}" for step in run.waiting_for)

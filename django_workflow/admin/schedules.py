@@ -16,6 +16,7 @@ from django.utils.translation import gettext_lazy, ngettext
 
 from django_workflow.admin.base import badge, run_link
 from django_workflow.admin.rows import RowVerb, SteeredAdmin
+from django_workflow.admin.schedule_words import fires_in_words
 from django_workflow.conf import settings
 from django_workflow.core.workflow import registry
 from django_workflow.models import Schedule, ScheduledRun
@@ -146,7 +147,7 @@ class ScheduleAdmin(SteeredAdmin):
     @admin.display(description=gettext_lazy("fires"))
     def in_words(self, row: Schedule) -> str:
         """Return when it fires, in plain words."""
-        return row.description
+        return fires_in_words(row)
 
     @admin.display(description=gettext_lazy("next"), ordering="slot_at")
     def next_fire(self, row: Schedule) -> str:
@@ -170,6 +171,7 @@ class ScheduleAdmin(SteeredAdmin):
         runs = visible_runs(request).filter(pk__in=ids)
         found = runs.only("id", "workflow", "status", "created_at", "started_at", "finished_at")
         return {
+            "description": fires_in_words(row),
             "fires": row.next_fires(FIRES_SHOWN),
             "missed": missed(row, now),
             "runs": [

@@ -12,6 +12,7 @@ from django.core.paginator import Page, Paginator
 from django.db.models import QuerySet
 from django.db.models.functions import Left, Length
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
 from django_workflow.admin.timeline import Timeline, drawn, zoomed
 from django_workflow.admin.timeline_rows import rows_of
@@ -66,7 +67,9 @@ def shown(text: str | None, length: int | None = None) -> Shown | None:
         return None
     length = len(text) if length is None else length
     if length > LONGEST_SHOWN and is_kept(text):
-        return Shown(text=f"({length:,} bytes, encrypted)", length=length)
+        return Shown(
+            text=_("(%(count)s bytes, encrypted)") % {"count": f"{length:,}"}, length=length
+        )
     if length > LONGEST_SHOWN:
         return Shown(text=text[:LONGEST_SHOWN], length=length)
     return Shown(text=_laid_out(plain(text)), length=length)

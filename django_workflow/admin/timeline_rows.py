@@ -54,7 +54,7 @@ def _child(child: Run, depth: int, url: str) -> Row:
         )
     if child.started_at is not None:
         spans.append(
-            Span(kind="child", start=child.started_at, end=child.finished_at, title=child.status)
+            Span(kind="child", start=child.started_at, end=child.finished_at, title=_(child.status))
         )
     return Row(
         label=child.workflow,

@@ -45,6 +45,11 @@ FORMS: Final = (
 )
 DAYS: Final = ("Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday")
 SHORT_DAYS: Final = tuple(day[:3].upper() for day in DAYS)
+#: What a plan says, see `Cron.said()`.
+EVERY_DAY: Final = "every %(day)s at %(time)s"
+EVERY_MINUTE: Final = "every minute,"
+EVERY_MINUTES: Final = "every %(count)d minutes,"
+OTHERWISE: Final = "%(plan)s,"
 # Any moment does to see whether there is a slot at all.
 BEGIN: Final = datetime(2024, 1, 1, tzinfo=UTC)
 
@@ -161,7 +166,15 @@ class Cron:
 
     def describe(self) -> str:
         """Return the plan in plain words, as ``every weekday at 09:00 Europe/Paris``."""
-        return f"{_words(self.expression)} {self.timezone or 'UTC'}"
+        message, words = self.said()
+        return f"{message % words} {self.timezone or 'UTC'}"
+
+    def said(self) -> tuple[str, dict[str, Any]]:
+        """Return the sentence and what stands in it, without the time zone, for a page in another language.
+
+        ``%(day)s`` is ``day``, ``weekday`` or a day's English name; ``%(plan)s`` is English prose.
+        """
+        return _words(self.expression)
 
 
 def _split(given: Any) -> tuple[str, str | None]:
@@ -206,23 +219,23 @@ def _refusal(text: str, why: str) -> InvalidOptionError:
     return InvalidOptionError(f'The cron "{shown}" cannot be used: {why}. {FORMS}')
 
 
-def _words(expression: str) -> str:
+def _words(expression: str) -> tuple[str, dict[str, Any]]:
     minute, hour, day, month, weekday = expression.upper().split()
     if minute.isdecimal() and hour.isdecimal() and (day, month) == ("*", "*"):
         which = _weekdays(weekday)
         if which is not None:
-            return f"every {which} at {int(hour):02}:{int(minute):02}"
+            return EVERY_DAY, {"day": which, "time": f"{int(hour):02}:{int(minute):02}"}
     if (hour, day, month, weekday) == ("*", "*", "*", "*"):
         if minute == "*":
-            return "every minute,"
+            return EVERY_MINUTE, {}
         step = minute.removeprefix("*/")
         if step != minute and step.isdecimal() and 60 % int(step) == 0:
-            return f"every {int(step)} minutes," if int(step) > 1 else "every minute,"
+            return (EVERY_MINUTES, {"count": int(step)}) if int(step) > 1 else (EVERY_MINUTE, {})
     try:
         text = CronSim(expression, BEGIN).explain()
     except Exception:  # broad: another's prose; the text itself says it too
-        return f'"{expression}",'
-    return f"{text[0].lower()}{text[1:]},"
+        return OTHERWISE, {"plan": f'"{expression}"'}
+    return OTHERWISE, {"plan": f"{text[0].lower()}{text[1:]}"}
 
 
 def _weekdays(field: str) -> str | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import Self
 
 from django.db import models
@@ -11,8 +10,9 @@ from django.db.models.functions import Coalesce
 from django.utils.translation import gettext_lazy as _
 
 from django_workflow.core.flow import KEY_LENGTH
-from django_workflow.core.singleton_lines import RUN_ITSELF, key_in
+from django_workflow.core.singleton_lines import RUN_ITSELF
 from django_workflow.models.lengths import STEP_KEY_LENGTH, WORKFLOW_NAME_LENGTH
+from django_workflow.models.reasons import in_english, reason_of_ticket
 from django_workflow.models.runs import Run
 
 
@@ -138,22 +138,8 @@ class FlowTicket(models.Model):
 
     @property
     def reason(self) -> str:
-        """What the ticket waits for, in plain words; asked of tickets that `placed()` has annotated."""
-        if self.step_key == RUN_ITSELF:
-            behind = f"behind run {self.holder} of" if self.holder else "waits for"
-            paused = "paused; " if self.paused else ""
-            return f'{behind} singleton key "{key_in(self.flow_key)}" ({paused}place {self.place} of {self.in_line})'
-        about = f'a slot of flow control "{self.flow_key}"'
-        if self.state == self.State.GRANTED:
-            return f"was given {about} and is about to begin"
-        limits = [f"parallelism {self.parallelism}"] if self.parallelism is not None else []
-        if self.rate is not None:
-            period = timedelta(milliseconds=self.period_ms or 0)
-            limits.append(f"{self.rate} in {period.total_seconds():g} s")
-        paused = "paused; " if self.paused else ""
-        return (
-            f"waits for {about} ({paused}place {self.place} of {self.in_line}; {', '.join(limits)})"
-        )
+        """What the ticket waits for, in plain English; asked of tickets that `placed()` has annotated."""
+        return in_english(reason_of_ticket, self)
 
 
 class FlowStart(models.Model):

@@ -15,7 +15,6 @@ from django_workflow.core.exceptions import RunFailedError, RunNotFinishedError
 from django_workflow.core.plain import failure_in, plain
 from django_workflow.core.ports import get_runtime
 from django_workflow.core.redaction import Mask
-from django_workflow.core.singleton_lines import RUN_ITSELF
 from django_workflow.core.telling import Progress
 from django_workflow.core.undo import AT_WORK
 from django_workflow.core.workflow import registry
@@ -32,6 +31,7 @@ from django_workflow.models.lengths import (
     STEP_KEY_LENGTH,
     WORKFLOW_NAME_LENGTH,
 )
+from django_workflow.models.reasons import in_english, reason_of_run
 from django_workflow.models.run_verbs import CHANGE_PERMISSIONS, ForkFields
 from django_workflow.models.undo_fields import UndoFields
 
@@ -444,38 +444,13 @@ class Run(RunHandle, UndoFields, ForkFields):
 
     @property
     def reason(self) -> str:
-        """Why the run is not going on at this moment, in plain words; empty when it is."""
-        if self.status in types.FINISHED:
-            return ""
-        if self.status == types.RunStatus.PAUSED:
-            return "paused"
-        trouble = next((d.trouble for d in self.deliveries.all() if d.trouble), "")
-        if trouble:
-            return trouble
-        if self.status == types.RunStatus.PENDING:
-            ticket = self.ticket_of("") or self.ticket_of(RUN_ITSELF)
-            if ticket is not None:
-                return str(ticket.reason)
-            due_at = next(
-                (d.due_at for d in self.deliveries.all() if d.due_at and not d.leased_by), None
-            )
-            return f"due at {due_at:%Y-%m-%d %H:%M:%S} UTC" if due_at else ""
-        failure = self.failure
-        if failure is not None and self.status in types.DEAD_LETTER:
-            return failure.message
-        if self.status == types.RunStatus.CANCELLING:
-            return self._reason_of_cancelling
-        return "; ".join(step.reason for step in self.waiting_for)
+        """Why the run is not going on at this moment, in plain English; empty when it is."""
+        return in_english(reason_of_run, self)
 
     @property
-    def _reason_of_cancelling(self) -> str:
-        ended = {*types.FINISHED, types.RunStatus.FAILED}
-        left = [child for child in self.children.all() if child.status not in ended]
-        ids = ", ".join(child.id for child in left[:3]) + (", …" if len(left) > 3 else "")
-        if left:
-            return f"cancelling its children: {ids}"
-        open_steps = [step.reason for step in self.waiting_for]
-        return "; ".join([self._undo_in_words, *open_steps]) if self._undo_in_words else ""
+    def translated_reason(self) -> str:
+        """The same in the language of who looks."""
+        return reason_of_run(self)
 
 
 class RunLabel(models.Model):

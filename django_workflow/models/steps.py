@@ -15,6 +15,7 @@ from django_workflow.core.plain import failure_in
 from django_workflow.models.indexes import STEP_OPEN
 from django_workflow.models.lengths import STEP_KEY_LENGTH, STEP_NAME_LENGTH
 from django_workflow.models.maps import MapItem
+from django_workflow.models.reasons import in_english, reason_of_step
 from django_workflow.models.runs import Run
 
 
@@ -28,7 +29,7 @@ class StepFields(models.Model):
     branch = models.CharField(_("branch"), max_length=STEP_KEY_LENGTH, default="")
     name = models.CharField(_("name"), max_length=STEP_NAME_LENGTH)
     kind = models.CharField(
-        _("kind"), max_length=20, choices=[(k.value, _(k.value)) for k in types.StepKind]
+        _("kind"), max_length=20, choices=[(k.value, k.value) for k in types.StepKind]
     )
     status = models.CharField(
         _("status"), max_length=12, choices=[(s.value, _(s.value)) for s in types.StepStatus]
@@ -106,60 +107,19 @@ class StepFields(models.Model):
 
     @property
     def reason(self) -> str:
-        """What the step waits for, in plain words."""
-        if self.status in {types.StepStatus.PENDING, types.StepStatus.RETRYING}:
-            ticket = self.run.ticket_of(self.key)
-            if ticket is not None:
-                return f'"{self.name}" {ticket.reason}'
-        until = f" until {self.wake_at:%Y-%m-%d %H:%M:%S} UTC" if self.wake_at else ""
-        failure = self.failure
-        if self.status == types.StepStatus.RETRYING and failure is not None:
-            return f'"{self.name}" is retried{until} after {failure.error_class}: {failure.message}'
-        if self.status == types.StepStatus.WAITING and self.kind == types.StepKind.WAIT_FOR_EVENT:
-            return f'"{self.name}" is waiting for {self._wanted()}{until}'
-        if (
-            self.status == types.StepStatus.WAITING
-            and self.kind == types.StepKind.WAIT_FOR_APPROVAL
-        ):
-            return f'"{self.name}" is waiting for approval by {self._deciders()}{until}'
-        if self.status == types.StepStatus.WAITING and self.kind == types.StepKind.WAIT_FOR_WEBHOOK:
-            return f'"{self.name}" is waiting for a call of its webhook{until}'
-        if self.kind == types.StepKind.CALL and self.is_open:
-            asked = self.arguments
-            return f'"{self.name}" is waiting for the answer to {asked.get("method")} {asked.get("url")}'
-        progress = self.progress
-        if progress is not None:
-            return f'"{self.name}" is {self.status}: {progress[0]:,} of {progress[1]:,} items done'
-        if self.status == types.StepStatus.WAITING and self.kind == types.StepKind.INVOKE:
-            since = f" since {self.created_at:%Y-%m-%d %H:%M:%S} UTC"
-            return f'"{self.name}" is waiting for {self._child_in_words()}{since}{until}'
-        return f'"{self.name}" is {self.status}{until}'
+        """What the step waits for, in plain English."""
+        return in_english(reason_of_step, self)
 
-    def _deciders(self) -> str:
-        arguments = self.arguments
-        names = [one.partition(":")[2] for one in arguments.get("assignees", [])]
-        if arguments.get("permission"):
-            names.append(f'whoever has the permission "{arguments["permission"]}"')
-        return ", ".join(names)
+    @property
+    def translated_reason(self) -> str:
+        """The same in the language of who looks."""
+        return reason_of_step(self)
 
     @property
     def child(self) -> Run | None:
         """The run that ``ctx.invoke`` started at this step, or None; after a resume the latest."""
         found = [child for child in self.run.children.all() if child.parent_step == self.rows_key]
         return max(found, key=lambda child: (child.created_at, child.id), default=None)
-
-    def _child_in_words(self) -> str:
-        child = self.child
-        if child is None:
-            return "a run that was deleted"
-        blocked = ", which is blocked," if child.status == types.RunStatus.BLOCKED else ""
-        return f'run {child.id} of "{child.workflow}"{blocked}'
-
-    def _wanted(self) -> str:
-        ids = [f'"{event_id}"' for event_id in self.arguments.get("event_ids", [])]
-        if len(ids) == 1:
-            return f"event {ids[0]}"
-        return f"{self.arguments.get('count')} of the events {', '.join(ids)}"
 
 
 class Step(StepFields):

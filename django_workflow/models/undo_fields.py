@@ -25,9 +25,3 @@ class UndoFields(models.Model):
     def undo_failure(self) -> types.Failure | None:
         """Why undoing could not go on, or None; what undoing one step raised is told by its own step."""
         return failure_in(self.undo_failure_text)
-
-    @property
-    def _undo_in_words(self) -> str:
-        if self.undo_status == "pending":
-            return "waiting for what is in flight, to undo it"
-        return "undoing its steps" if self.undo_status == "running" else ""

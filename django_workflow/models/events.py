@@ -6,12 +6,13 @@ from datetime import datetime
 from typing import Any, Self
 
 from django.db import models
-from django.db.models import F, Q
+from django.db.models import OuterRef, Q, Subquery
 from django.utils.translation import gettext_lazy as _
 
 from django_workflow.core.codec import codec
 from django_workflow.core.events import EVENT_ID_LENGTH
 from django_workflow.core.importable import PATH_LENGTH
+from django_workflow.models.deliveries import Delivery
 from django_workflow.models.lengths import STEP_KEY_LENGTH
 from django_workflow.models.runs import Run
 
@@ -94,8 +95,10 @@ class WaiterQuerySet(models.QuerySet["Waiter"]):
 
     def turns(self) -> list[tuple[int, int]]:
         """Pairs of waiter and its run's turn, by id, in whose order rows are locked; runs without one are left out."""
-        with_turn = self.filter(run__deliveries__step_key="").annotate(turn=F("run__deliveries"))
-        return list(with_turn.order_by("turn", "id").values_list("id", "turn"))
+        # Looked up one by one: a join of three tables that have just grown can be planned very badly.
+        turns = Delivery.objects.filter(run=OuterRef("run"), step_key="").values("pk")[:1]
+        found = self.annotate(turn=Subquery(turns)).order_by("turn", "id")
+        return [(pk, turn) for pk, turn in found.values_list("id", "turn") if turn is not None]
 
 
 class Waiter(models.Model):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,9 +11,8 @@ from django.http import HttpRequest
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from django_workflow.admin.event_ids import cleaned_event_id
+from django_workflow.admin.event_form import EventFields
 from django_workflow.core.actors import Actor
-from django_workflow.core.events import EVENT_ID_LENGTH
 from django_workflow.core.exceptions import RunStateError, WorkflowError
 from django_workflow.core.types import DEAD_LETTER, FINISHED, RunStatus
 from django_workflow.core.workflow import registry
@@ -71,42 +69,14 @@ class ResumeForm(ReasonForm):
             self.fields["force"].required = True
 
 
-class EventForm(ReasonForm):
+class EventForm(EventFields, ReasonForm):
     """Which event, and with what."""
 
-    event_id = forms.CharField(
-        label=gettext_lazy("Event ID"),
-        max_length=EVENT_ID_LENGTH,
-        widget=forms.TextInput(attrs={"class": "vTextField"}),
-    )
-    event_data = forms.CharField(
-        label=gettext_lazy("Data"),
-        required=False,
-        widget=forms.Textarea(
-            attrs={"rows": 5, "class": "vLargeTextField dw-code", "spellcheck": "false"}
-        ),
-        help_text=gettext_lazy("JSON; empty for none."),
-    )
     keep = forms.BooleanField(
         label=gettext_lazy("Keep it if the run does not wait for it yet"),
         required=False,
         initial=True,
     )
-    field_order = ["event_id", "event_data", "keep", "why"]
-
-    def clean_event_id(self) -> str:
-        """Refuse what can be no event's id, and what only a webhook or an approval may send."""
-        return cleaned_event_id(self.cleaned_data["event_id"])
-
-    def clean_event_data(self) -> Any:
-        """Read the JSON."""
-        text = self.cleaned_data["event_data"].strip()
-        try:
-            return json.loads(text) if text else None
-        except ValueError as error:
-            raise forms.ValidationError(
-                _("This is no JSON: %(error)s") % {"error": error}
-            ) from error
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from django import forms
@@ -20,13 +19,13 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
 from django_workflow.admin.base import run_link
-from django_workflow.admin.event_ids import cleaned_event_id
+from django_workflow.admin.event_form import EventFields
 from django_workflow.admin.rows import LONGEST_LOGGED, SteeredAdmin, WhyForm
 from django_workflow.admin.seeing import OfVisibleRuns
 from django_workflow.conf import settings
 from django_workflow.core.actors import Actor
 from django_workflow.core.anywhere import get_waiters
-from django_workflow.core.events import EVENT_ID_LENGTH, EventWaiter
+from django_workflow.core.events import EventWaiter
 from django_workflow.core.exceptions import WorkflowError
 from django_workflow.core.importable import load
 from django_workflow.core.types import StepKind
@@ -40,42 +39,14 @@ MOST_SHOWN = 100
 PREFIX = "data"
 
 
-class NotifyForm(WhyForm):
+class NotifyForm(EventFields, WhyForm):
     """Which event, with what, and why."""
 
-    event_id = forms.CharField(
-        label=gettext_lazy("Event ID"),
-        max_length=EVENT_ID_LENGTH,
-        widget=forms.TextInput(attrs={"class": "vTextField"}),
-    )
-    event_data = forms.CharField(
-        label=gettext_lazy("Data"),
-        required=False,
-        widget=forms.Textarea(
-            attrs={"rows": 5, "class": "vLargeTextField dw-code", "spellcheck": "false"}
-        ),
-        help_text=gettext_lazy("JSON; empty for none."),
-    )
     keep = forms.BooleanField(
         label=gettext_lazy("Keep it if nobody waits for it yet"),
         required=False,
         initial=True,
     )
-    field_order = ["event_id", "event_data", "keep", "why"]
-
-    def clean_event_id(self) -> str:
-        """Refuse what can be no event's id, and what only a webhook or an approval may send."""
-        return cleaned_event_id(self.cleaned_data["event_id"])
-
-    def clean_event_data(self) -> Any:
-        """Read the JSON."""
-        text = self.cleaned_data["event_data"].strip()
-        try:
-            return json.loads(text) if text else None
-        except ValueError as error:
-            raise forms.ValidationError(
-                _("This is no JSON: %(error)s") % {"error": error}
-            ) from error
 
 
 def own_form(event_id: str, data: Any = None) -> forms.BaseForm | None:

@@ -92,14 +92,21 @@ class _Letters(ApiView):
         """Answer with what the verb would be done to."""
         return preview(ids, runs(self.request), self.letters(), more=more)
 
-    def act(self, verb: str, given: dict[str, Any], ids: list[str], *, more: bool) -> Response:
-        """Do a verb to each dead letter."""
+    def act(
+        self,
+        verb: str,
+        given: dict[str, Any],
+        ids: list[str],
+        *,
+        more: bool,
+        is_checked: bool = True,
+    ) -> Response:
+        """Do a verb to each dead letter; without a check, the verb itself says what it is not for."""
         if given.get("dry_run"):
             return self.previewed(ids, more=more)
         options = {name: given[name] for name in ("why", "force") if name in given}
-        found = act_on_each(
-            verb, ids, self.actor, among=runs(self.request), only=self.letters(), **options
-        )
+        only = self.letters() if is_checked else None
+        found = act_on_each(verb, ids, self.actor, among=runs(self.request), only=only, **options)
         return outcomes(found, more=more)
 
 
@@ -154,17 +161,8 @@ class RerunHandlers(_Letters):
     def post(self, request: Request) -> Response:
         """Run each failed one's handler anew, where it failed itself or there was none yet."""
         given, ids, more = self.chosen()
-        if given.get("dry_run"):
-            return self.previewed(ids, more=more)
         # Of those that are named and do not fit, the verb itself tells best why.
-        found = act_on_each(
-            "rerun_handler",
-            ids,
-            self.actor,
-            among=runs(self.request),
-            why=given.get("why", ""),
-        )
-        return outcomes(found, more=more)
+        return self.act("rerun_handler", given, ids, more=more, is_checked=False)
 
     def letters(self) -> RunQuerySet:
         """Return those whose handler is run again."""

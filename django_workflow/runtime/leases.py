@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from threading import Condition, Thread
 from time import monotonic
@@ -38,6 +38,8 @@ class Held:
     released: bool = False
     deadline: float | None = None
     overdue: Callable[[], None] | None = None
+    #: Claims of one batch wait for each other: one thread carries them out.
+    batch: object = field(default_factory=object)
 
 
 class Keeper:
@@ -55,8 +57,8 @@ class Keeper:
 
     def hold(self, claims: list[Claim]) -> list[Held]:
         """Renew the leases of these claims from now on, until each is let go."""
-        now = monotonic()
-        held = [Held(claim, now) for claim in claims]
+        now, batch = monotonic(), object()
+        held = [Held(claim, now, batch=batch) for claim in claims]
         with self._changed:
             self._held.extend(held)
             if self._thread is None or not self._thread.is_alive():
@@ -95,11 +97,9 @@ class Keeper:
 
     def watch(self, claim: Claim, seconds: float, overdue: Callable[[], None]) -> Held:
         """Call ``overdue``, in the keeper's thread, if the returned watch is not let go in time."""
-        held = Held(
-            claim, monotonic(), begun=monotonic(), deadline=monotonic() + seconds, overdue=overdue
-        )
+        now = monotonic()
         # A watch renews nothing until it takes the claim over: `renewed` far ahead keeps it out of the statement.
-        held.renewed = float("inf")
+        held = Held(claim, float("inf"), now, deadline=now + seconds, overdue=overdue)
         self.hold([])
         with self._changed:
             self._held.append(held)
@@ -149,8 +149,12 @@ class Keeper:
             overdue = [h for h in self._held if h.deadline is not None and h.deadline <= now]
             for held in overdue:
                 held.deadline = None
-            slow = any(h.begun is not None and now - h.begun > PATIENCE_SECONDS for h in self._held)
-            stale = [h for h in self._held if h.begun is None] if slow else []
+            slow = {
+                h.batch
+                for h in self._held
+                if h.begun is not None and now - h.begun > PATIENCE_SECONDS
+            }
+            stale = [h for h in self._held if h.begun is None and h.batch in slow]
             for held in stale:
                 held.released = True
                 self._held.remove(held)

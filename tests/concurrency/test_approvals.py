@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from random import Random
 from typing import Any
@@ -12,7 +12,6 @@ from django.db import transaction
 
 from django_workflow import ApprovalClosedError, WorkflowContext, decide_approval, workflow
 from django_workflow.core.webhooks import WebhookRequest
-from django_workflow.core.workflow import registry
 from django_workflow.models import Approval, Delivery, Event, Run, Step
 from django_workflow.runtime.approval_mail import send_due
 from django_workflow.runtime.sweeper import sweep
@@ -40,13 +39,6 @@ def hears(ctx: WorkflowContext[Any]) -> Any:
     ctx.sleep("rest", "1h")
     call = ctx.wait_for_webhook("call", hook, timeout="1h")
     return call.request and call.request.body
-
-
-@pytest.fixture(autouse=True, scope="module")
-def forget() -> Iterator[None]:
-    yield
-    registry.remove("approvals_race")
-    registry.remove("webhooks_race")
 
 
 def waiting() -> Approval:

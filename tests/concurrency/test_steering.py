@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
@@ -19,7 +18,6 @@ from django_workflow import (
     flow_control,
     workflow,
 )
-from django_workflow.core.workflow import registry
 from django_workflow.models import Action, Approval, DeadLetterNote, Run, Schedule
 from django_workflow.runtime.delegating import delegate
 from django_workflow.runtime.handler_again import rerun_handler
@@ -40,12 +38,6 @@ def steered(ctx: WorkflowContext[Any]) -> str:
     if ctx.request_payload == "fail":
         ctx.run("refuse", refuse)
     return ctx.wait_for_approval("sign", assignees=["user:ann"], timeout="1h").decided_by
-
-
-@pytest.fixture(autouse=True, scope="module")
-def forget() -> Iterator[None]:
-    yield
-    registry.remove("steer_race")
 
 
 @pytest.fixture(autouse=True)

@@ -17,7 +17,6 @@ from django.test import AsyncClient, Client, override_settings
 from django_workflow import InvalidOptionError, WorkflowContext, webhook_verifiers, workflow
 from django_workflow.core.plain import plain
 from django_workflow.core.webhooks import Webhook
-from django_workflow.core.workflow import registry
 from django_workflow.models import Event, Run
 from django_workflow.testing import WorkflowSandbox
 from tests.transports.wsgi import served_at
@@ -331,13 +330,6 @@ def test_the_table_does_not_hold_the_token(box: WorkflowSandbox) -> None:
     token = path.rstrip("/").rpartition("/")[2]
 
     assert all(token not in str(value) for value in vars(run.webhooks.get()).values())
-
-
-@pytest.fixture(autouse=True, scope="module")
-def forget() -> Iterator[None]:
-    yield
-    registry.remove("webhook_door")
-    registry.remove("webhook_door_foreign")
 
 
 def test_verifier_names_a_setting_and_no_secret() -> None:

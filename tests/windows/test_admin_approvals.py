@@ -20,7 +20,6 @@ from django_workflow import (
     decide_approval,
     workflow,
 )
-from django_workflow.core.workflow import registry
 from django_workflow.models import Action, Approval, Run
 from django_workflow.runtime.approval_mail import link_for
 from django_workflow.runtime.delegating import delegate
@@ -37,12 +36,6 @@ OPTIONS: dict[str, Any] = {}
 def asks(ctx: WorkflowContext[Any]) -> Any:
     found = ctx.wait_for_approval("sign", **OPTIONS)
     return [found.decision, found.decided_by, found.comment]
-
-
-@pytest.fixture(autouse=True, scope="module")
-def forget() -> Iterator[None]:
-    yield
-    registry.remove("adm_asks")
 
 
 @pytest.fixture

@@ -21,7 +21,6 @@ from django_workflow import (
     decide_approval,
     workflow,
 )
-from django_workflow.core.workflow import registry
 from django_workflow.models import Approval, Run
 from django_workflow.runtime.approval_mail import link_for
 from django_workflow.testing import WorkflowSandbox
@@ -38,12 +37,6 @@ OPTIONS: dict[str, Any] = {}
 def asks(ctx: WorkflowContext[Any]) -> Any:
     found = ctx.wait_for_approval("sign", **OPTIONS)
     return [found.decision, found.decided_by, found.comment, found.data and sorted(found.data)]
-
-
-@pytest.fixture(autouse=True, scope="module")
-def forget() -> Iterator[None]:
-    yield
-    registry.remove("approval_windows")
 
 
 @pytest.fixture

@@ -20,9 +20,9 @@ from django_workflow.models import Approval, Run
 from django_workflow.runtime.approval_mail import link_for
 from tests.test_translations import LANGUAGES, PLACEHOLDER, entries, forms
 from tests.windows.test_admin_roles import EXPECTED, NOBODY, path_of, rows
-from tests.windows.test_approvals import ANN, box, forget, started
+from tests.windows.test_approvals import ANN, box, started
 
-__all__ = ["box", "forget", "rows"]
+__all__ = ["box", "rows"]
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

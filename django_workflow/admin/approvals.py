@@ -20,7 +20,8 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from django_workflow.admin.base import badge, run_link
-from django_workflow.admin.rows import LONGEST_LOGGED, SteeredAdmin, WhyForm
+from django_workflow.admin.rows import LONGEST_LOGGED, SteeredAdmin
+from django_workflow.admin.why import WhyForm
 from django_workflow.conf import settings
 from django_workflow.core.actors import Actor
 from django_workflow.core.exceptions import (

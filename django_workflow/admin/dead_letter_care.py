@@ -21,7 +21,8 @@ from django.utils.translation import gettext_lazy
 
 from django_workflow.admin.base import run_link
 from django_workflow.admin.dead_letter_rates import RateAdmin
-from django_workflow.admin.rows import WhyForm, page_context
+from django_workflow.admin.rows import page_context
+from django_workflow.admin.why import WhyForm
 from django_workflow.conf import settings
 from django_workflow.core.actors import NAME_LENGTH, Actor
 from django_workflow.models import DeadLetterNote

@@ -27,8 +27,9 @@ from django.utils.translation import gettext_lazy, ngettext
 from django_workflow.admin.base import run_link
 from django_workflow.admin.dead_letter_verbs import LETTER_VERBS
 from django_workflow.admin.definitions import DefinitionsAdmin
-from django_workflow.admin.rows import WhyForm, page_context
+from django_workflow.admin.rows import page_context
 from django_workflow.admin.verbs import Verb
+from django_workflow.admin.why import WhyForm
 from django_workflow.conf import settings
 from django_workflow.core.actors import Actor
 from django_workflow.core.exceptions import WorkflowError

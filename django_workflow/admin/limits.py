@@ -15,8 +15,9 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from django_workflow.admin.base import badge, run_link
-from django_workflow.admin.rows import RowVerb, SteeredAdmin, WhyForm
+from django_workflow.admin.rows import RowVerb, SteeredAdmin
 from django_workflow.admin.seeing import of_visible_runs
+from django_workflow.admin.why import WhyForm
 from django_workflow.conf import settings
 from django_workflow.core.anywhere import flow_control
 from django_workflow.core.durations import format_duration, parse_duration

@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from django import forms
 from django.contrib import messages
 from django.contrib.admin.utils import quote, unquote
 from django.core.exceptions import PermissionDenied
@@ -16,10 +15,9 @@ from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils.text import capfirst
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy
 
 from django_workflow.admin.base import STYLE, ReadOnlyAdmin, may_see_payloads
-from django_workflow.admin.verbs import REASON_LENGTH
+from django_workflow.admin.why import WhyForm
 from django_workflow.core.actors import Actor
 from django_workflow.core.exceptions import WorkflowError
 
@@ -38,24 +36,6 @@ def page_context(model_admin: Any, request: HttpRequest, **more: Any) -> dict[st
         "may_see_payloads": may_see_payloads(request),
         **more,
     }
-
-
-class WhyForm(forms.Form):
-    """Why it is done."""
-
-    why = forms.CharField(
-        label=gettext_lazy("Reason"),
-        required=False,
-        max_length=REASON_LENGTH,
-        widget=forms.Textarea(attrs={"rows": 3, "class": "vLargeTextField"}),
-        help_text=gettext_lazy("Kept beside your name."),
-    )
-
-    def __init__(self, data: Any = None, *, row: Any = None, is_grave: bool = False) -> None:
-        super().__init__(data)
-        self.row = row
-        if is_grave:
-            self.fields["why"].required = True
 
 
 @dataclass(frozen=True, kw_only=True)

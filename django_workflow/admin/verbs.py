@@ -12,6 +12,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from django_workflow.admin.event_form import EventFields
+from django_workflow.admin.why import AsksWhy
 from django_workflow.core.actors import Actor
 from django_workflow.core.exceptions import RunStateError, WorkflowError
 from django_workflow.core.types import DEAD_LETTER, FINISHED, RunStatus
@@ -20,21 +21,14 @@ from django_workflow.models import Run
 from django_workflow.runtime.deletion import delete_runs
 from django_workflow.runtime.operating import send_event
 
-REASON_LENGTH = 1_000
 #: A page asks for no more at once: whoever waits for it has to see it end.
 MOST_AT_ONCE = 200
 
 
-class ReasonForm(forms.Form):
-    """Why it is done."""
+class ReasonForm(AsksWhy):
+    """Why something is done to runs."""
 
-    why = forms.CharField(
-        label=gettext_lazy("Reason"),
-        required=False,
-        max_length=REASON_LENGTH,
-        widget=forms.Textarea(attrs={"rows": 3, "class": "vLargeTextField"}),
-        help_text=gettext_lazy("Kept with the run, beside your name."),
-    )
+    kept = gettext_lazy("Kept with the run, beside your name.")
 
     def __init__(
         self,

@@ -20,8 +20,9 @@ from django.utils.translation import gettext_lazy, ngettext
 
 from django_workflow.admin.base import run_link
 from django_workflow.admin.event_form import EventFields
-from django_workflow.admin.rows import LONGEST_LOGGED, SteeredAdmin, WhyForm
+from django_workflow.admin.rows import LONGEST_LOGGED, SteeredAdmin
 from django_workflow.admin.seeing import OfVisibleRuns
+from django_workflow.admin.why import WhyForm
 from django_workflow.conf import settings
 from django_workflow.core.actors import Actor
 from django_workflow.core.anywhere import get_waiters

@@ -83,7 +83,8 @@ def notify(
 
     Raises:
         InvalidEventError: those who wait for it all ask for other data (``schema=``); nothing was sent.
-        InvalidOptionError: an argument cannot work, or a transaction is open on another alias alone.
+        InvalidOptionError: an argument cannot work, the event is that of a webhook (a call of its URL sends it) or of an
+            approval (a decision does), or a transaction is open on another alias alone.
         NotSerializableError: ``event_data`` cannot be stored.
         PayloadTooLargeError: ``event_data`` is longer than ``WORKFLOW["MAX_PAYLOAD_BYTES"]``.
         RunNotFoundError: there is no run ``workflow_run_id``.

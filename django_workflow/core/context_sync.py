@@ -219,7 +219,8 @@ class WorkflowContext(BaseContext[PayloadT]):
         Raises:
             InvalidOptionError: an argument cannot work.
             NotSerializableError: ``event_data`` cannot be stored.
-            StepError: there is no run ``workflow_run_id``, or the data are too long.
+            StepError: there is no run ``workflow_run_id``, the data are too long, or the event is that of a webhook or an
+                approval.
         """
         fields = notify_fields(event_id, event_data, workflow_run_id, keep)
         return SentEvent.from_record(self._pass.meet(NotifyStep, name, self._options, fields))

@@ -119,7 +119,7 @@ class WebhookRequest:
 
     @classmethod
     def from_json(cls, stored: Any) -> WebhookRequest:
-        """Build it from its stored form; what ``notify()`` has sent under the webhook's id is a body alone."""
+        """Build it from its stored form; what is no call, from an event of another kind, is a body alone."""
         if not isinstance(stored, Mapping) or "is_base64" not in stored:
             stored = {"content": "" if stored is None else str(stored)}
         return cls(

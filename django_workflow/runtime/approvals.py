@@ -28,6 +28,7 @@ from django_workflow.core.journal import Record
 from django_workflow.core.steps import WaitForApprovalStep
 from django_workflow.core.types import StepStatus
 from django_workflow.models import Approval
+from django_workflow.runtime.reserved import OF_APPROVAL
 from django_workflow.runtime.step_rows import elapsed_row, row_of
 from django_workflow.runtime.waiting import match_event, match_waiting
 from django_workflow.store import approvals as store
@@ -46,7 +47,7 @@ def open_approval(step: WaitForApprovalStep) -> StepRow:
         step,
         StepStatus.WAITING,
         wakes_in=request.timeout,
-        awaits=Awaited((f"approval:{secrets.token_hex(16)}",), 1),
+        awaits=Awaited((f"{OF_APPROVAL}{secrets.token_hex(16)}",), 1),
         asks=NewApproval(
             title=request.title,
             description=request.description,

@@ -13,7 +13,6 @@ from django_workflow.core.exceptions import RunNotFoundError, RunStateError
 from django_workflow.core.types import FINISHED, RunStatus
 from django_workflow.models import Event
 from django_workflow.runtime.audit import log
-from django_workflow.runtime.reserved import refuse_reserved
 from django_workflow.runtime.waiting import send
 from django_workflow.store import actions
 from django_workflow.store import runs as store
@@ -39,7 +38,6 @@ def send_event(
     """
     by = Actor.of(actor)
     fields = notify_fields(event_id, event_data, run_id, keep)
-    refuse_reserved(fields[0])
     with transaction.atomic(using=settings().DATABASE):
         # Nobody ends the run between the look at it and the event.
         state = store.locked_state(run_id)

@@ -1,19 +1,31 @@
-"""Events that people may not send by hand: those of webhooks and of approvals."""
+"""Events that nobody sends with ``notify()``: those of webhooks and of approvals.
+
+A call of the webhook's URL, and a decision, write their event themselves. Both kinds of ids are made by the engine, so
+others cost no question.
+"""
 
 from __future__ import annotations
+
+from typing import Final
 
 from django_workflow.conf import settings
 from django_workflow.core.exceptions import InvalidOptionError
 from django_workflow.models import Approval, Webhook
 
+#: What the ids begin with that `runtime.webhooks` and `runtime.approvals` make.
+OF_WEBHOOK: Final = "webhook:"
+OF_APPROVAL: Final = "approval:"
+
 
 def sender_of(event_id: str) -> str:
     """Return what alone sends this event, ``webhook`` or ``approval``; empty if it is anybody's."""
     alias = settings().DATABASE
-    if Webhook.objects.using(alias).filter(event_id=event_id).exists():
-        return "webhook"
-    if Approval.objects.using(alias).filter(event_id=event_id).exists():
-        return "approval"
+    if event_id.startswith(OF_WEBHOOK):
+        is_one = Webhook.objects.using(alias).filter(event_id=event_id).exists()
+        return "webhook" if is_one else ""
+    if event_id.startswith(OF_APPROVAL):
+        is_one = Approval.objects.using(alias).filter(event_id=event_id).exists()
+        return "approval" if is_one else ""
     return ""
 
 

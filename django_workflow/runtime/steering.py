@@ -16,7 +16,6 @@ from django_workflow.core.arguments import notify_fields
 from django_workflow.core.exceptions import InvalidOptionError
 from django_workflow.core.ports import get_runtime
 from django_workflow.models import DeadLetterNote, Event, Run, Waiter
-from django_workflow.runtime.reserved import refuse_reserved
 from django_workflow.runtime.waiting import send
 from django_workflow.store import actions, letters
 from django_workflow.store.actions import Change
@@ -109,7 +108,6 @@ def send_to_all(
     """
     by, alias = Actor.of(actor), settings().DATABASE
     fields = notify_fields(event_id, event_data, None, keep)
-    refuse_reserved(fields[0])
     with transaction.atomic(using=alias):
         event = send(*fields)
         waiting = Waiter.objects.using(alias).present_for(event_id, None).order_by("run_id")

@@ -30,6 +30,7 @@ from django_workflow.core.types import Failure, StepStatus
 from django_workflow.models import Event, Run
 from django_workflow.runtime.bodies import idempotency_key
 from django_workflow.runtime.failure import text_of
+from django_workflow.runtime.reserved import refuse_reserved
 from django_workflow.runtime.schemas import fitting_text, refuse_unfitting
 from django_workflow.runtime.step_rows import elapsed_row, row_of
 from django_workflow.store import events
@@ -47,10 +48,11 @@ def send(event_id: str, data_text: str, run_id: str | None, keep: bool) -> Event
 
     Raises:
         InvalidEventError: everybody who waits for it refuses the data.
+        InvalidOptionError: the event is that of a webhook or an approval.
         PayloadTooLargeError: the data are too long.
         RunNotFoundError: there is no such run.
     """
-    _check(data_text, run_id)
+    _check(event_id, data_text, run_id)
     refuse_unfitting(event_id, data_text, run_id)
     event = events.send(NewEvent(event_id, data_text, run_id, keep))
 
@@ -62,7 +64,8 @@ def send(event_id: str, data_text: str, run_id: str | None, keep: bool) -> Event
     return event
 
 
-def _check(data_text: str, run_id: str | None) -> None:
+def _check(event_id: str, data_text: str, run_id: str | None) -> None:
+    refuse_reserved(event_id)
     limit = settings().MAX_PAYLOAD_BYTES
     if len(data_text) > limit:
         raise PayloadTooLargeError(
@@ -176,7 +179,7 @@ def perform_notify(
         "worker": performer.worker,
     }
     try:
-        _check(step.data_text, step.workflow_run_id)
+        _check(step.event_id, step.data_text, step.workflow_run_id)
         if not events.was_sent(key):
             refuse_unfitting(step.event_id, step.data_text, step.workflow_run_id)
         event = events.send_under(

@@ -27,6 +27,7 @@ from django_workflow.core.webhook_verifiers import Signature
 from django_workflow.core.webhooks import WebhookRequest
 from django_workflow.models import Webhook
 from django_workflow.runtime.failure import text_of
+from django_workflow.runtime.reserved import OF_WEBHOOK
 from django_workflow.runtime.step_rows import row_of
 from django_workflow.runtime.urls import WEBHOOK, door_url
 from django_workflow.runtime.waiting import match_event
@@ -53,7 +54,7 @@ def perform_create_webhook(
     }
     run_id = performer.claim.run_id
     token = secrets.token_urlsafe(32)
-    event_id = f"webhook:{secrets.token_hex(16)}"
+    event_id = f"{OF_WEBHOOK}{secrets.token_hex(16)}"
     try:
         made = _columns(step)
         about = {"webhook_url": door_url(WEBHOOK, token), "event_id": event_id}

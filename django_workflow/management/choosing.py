@@ -48,8 +48,12 @@ def add_choice(parser: ArgumentParser, *, states: Sequence[str] | None = None) -
         default=MOST,
         help=f"With filters: at most so many, the oldest first; {MOST:,} unless given.",
     )
-    parser.add_argument("--dry-run", action="store_true", help="Only list the runs that are meant.")
+    _add_dry_run(parser)
     parser.add_argument("--yes", action="store_true", help="Do not ask on a terminal.")
+
+
+def _add_dry_run(parser: ArgumentParser) -> None:
+    parser.add_argument("--dry-run", action="store_true", help="Only list the runs that are meant.")
 
 
 def fitting(found: RunQuerySet, options: dict[str, Any]) -> RunQuerySet:
@@ -113,6 +117,10 @@ def do_to_each(
         command.screen.json({_key(what): len(done), "workflow_run_ids": done})
     else:
         command.screen.lines([f"{counted(len(done))} {_were(len(done))} {what}."])
+    _tell(refusals)
+
+
+def _tell(refusals: Sequence[WorkflowError]) -> None:
     if refusals:
         is_state = all(isinstance(error, RunStateError) for error in refusals)
         told = [str(error) for error in refusals[:SHOWN]]
@@ -129,7 +137,42 @@ def _were(number: int) -> str:
     return "was" if number == 1 else "were"
 
 
-class BulkCommand(VerbCommand):
+class PreviewedCommand(VerbCommand):
+    """A verb on runs given by their ids, with a dry run."""
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        """Take ids, and whether to look first."""
+        super().add_arguments(parser)
+        _add_dry_run(parser)
+
+    def carry_out(self, *args: Any, run_ids: list[str], **options: Any) -> None:
+        """Do the verb to the runs, or list them."""
+        if options["dry_run"]:
+            self.look([get_run(run_id) for run_id in run_ids], **options)
+        else:
+            super().carry_out(run_ids=run_ids, **options)
+
+    def would(self, run: Run, **options: Any) -> None:
+        """Raise what the verb would raise, where that can be told without doing it."""
+
+    def look(self, chosen: Sequence[Run], **options: Any) -> None:
+        """List the runs that are meant, and name those to which it cannot be done.
+
+        Raises:
+            CommandError: there are such.
+        """
+        fit, refusals = [], []
+        for run in chosen:
+            try:
+                self.would(run, **options)
+                fit.append(run)
+            except WorkflowError as error:
+                refusals.append(error)
+        preview(self, fit, self.done)
+        _tell(refusals)
+
+
+class BulkCommand(PreviewedCommand):
     """A verb on runs: given by their ids, or by filters."""
 
     how_many = "*"
@@ -140,7 +183,7 @@ class BulkCommand(VerbCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Take ids, or filters."""
-        super().add_arguments(parser)
+        VerbCommand.add_arguments(self, parser)
         add_choice(parser)
 
     def carry_out(self, *args: Any, run_ids: list[str], **options: Any) -> None:
@@ -153,12 +196,12 @@ class BulkCommand(VerbCommand):
             raise CommandError(f"Say which: IDs, or {wanted}.", returncode=USAGE)
         if not run_ids and self.needs is not None and self.needs not in given:
             raise CommandError(f"Of which state? Give --{self.needs} too.", returncode=USAGE)
-        if run_ids and not options["dry_run"]:
+        if run_ids:
             super().carry_out(run_ids=run_ids, **options)
             return
-        chosen = [get_run(run_id) for run_id in run_ids] or self._chosen(options)
+        chosen = self._chosen(options)
         if options["dry_run"]:
-            preview(self, chosen, self.done)
+            self.look(chosen, **options)
             return
         if not is_confirmed(self, chosen, self.done, yes=options["yes"]):
             raise CommandError(f"Nothing was {self.done}.", returncode=FAILED)

@@ -1,4 +1,4 @@
-"""What is done to a run that goes on, and new runs made of it: no waiting, more time, another priority, fork, edit."""
+"""What is done to a run that goes on, or to its journal: no waiting, more time, another priority, edit."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from django_workflow.core.durations import parse_duration
 from django_workflow.models import Run
 from django_workflow.rest import shapes
 from django_workflow.rest.base import ApiView, documented, respond
-from django_workflow.rest.fields import Shape, Text, Whole
+from django_workflow.rest.fields import Text, Whole
 from django_workflow.rest.selecting import run_of
 from django_workflow.rest.verbs import WhyBody, act
 
@@ -39,34 +39,11 @@ class PriorityBody(WhyBody):
     priority = Whole()
 
 
-class ForkBody(WhyBody):
-    """From which step, with what, and why."""
-
-    step = Text(help_text=f"{A_STEP} It is the first that is done again.")
-    payload = serializers.JSONField(
-        required=False, allow_null=True, help_text="Without one, the run's own."
-    )
-    results = serializers.DictField(
-        required=False,
-        child=serializers.JSONField(allow_null=True),
-        help_text="Other results for steps before it, by key or name.",
-    )
-
-
 class EditBody(WhyBody):
     """Of which step, which result, and why."""
 
     step = Text(help_text=A_STEP)
     value = serializers.JSONField(allow_null=True)
-
-
-class ForkedShape(Shape):
-    """The run that a fork has made."""
-
-    workflow_run_id = shapes.text()
-    status = shapes.text()
-    forked_from = shapes.text()
-    forked_at = shapes.text()
 
 
 class _Change(ApiView):
@@ -137,18 +114,3 @@ class EditResult(_Change):
     def post(self, request: Request, run_id: str) -> Response:
         """Replace the result of a step of a paused, failed or blocked run; what came after it is put aside."""
         return self.do(run_id, **self.body(EditBody))
-
-
-class Fork(_Change):
-    """A run is forked."""
-
-    verb = "fork"
-    permissions = {"POST": "fork_run"}
-
-    @documented("fork_run", takes=ForkBody, gives={201: ForkedShape}, tag="verbs")
-    def post(self, request: Request, run_id: str) -> Response:
-        """Start a new run that goes on from a step of this one."""
-        given = self.body(ForkBody)
-        new = act(self.verb, run_of(self.request, run_id), self.actor, **given)
-        told = {"workflow_run_id": new.id, "status": str(new.status)}
-        return respond({**told, "forked_from": run_id, "forked_at": given["step"]}, 201)

@@ -26,6 +26,9 @@ from django_workflow.rest.selecting import (
     selected,
 )
 
+#: Verbs that make a new run: asked again, they make it again.
+MAKES_RUNS = ("restart", "fork")
+
 
 class WhyBody(Shape):
     """Why it is done."""
@@ -73,12 +76,12 @@ def act_on_each(
     def do(run_id: str) -> dict[str, Any]:
         run = among.filter(pk=run_id).first()
         if run is None:
-            raise _unknown(run_id)
+            raise unknown(run_id)
         if allowed is not None and run_id not in allowed:
             raise ProblemError("wrong-state", f'Run "{run_id}" is {run.status}.', state=run.status)
         done = act(verb, run, actor, **options)
-        restarted = {"new_run_id": done.id} if verb == "restart" else {}
-        return {"status": str(run.status), **restarted}
+        made = {"new_run_id": done.id} if verb in MAKES_RUNS else {}
+        return {"status": str(run.status), **made}
 
     return [outcome(run_id, do) for run_id in ids]
 
@@ -95,7 +98,7 @@ def preview(ids: list[str], among: RunQuerySet, fit: RunQuerySet, *, more: bool)
 
     def look(run_id: str) -> dict[str, Any]:
         if run_id not in states:
-            raise _unknown(run_id)
+            raise unknown(run_id)
         state = states[run_id]
         if run_id not in fitting:
             raise ProblemError("wrong-state", f'Run "{run_id}" is {state}.', state=state)
@@ -104,7 +107,8 @@ def preview(ids: list[str], among: RunQuerySet, fit: RunQuerySet, *, more: bool)
     return outcomes([outcome(run_id, look) for run_id in ids], more=more, dry_run=True)
 
 
-def _unknown(run_id: str) -> ProblemError:
+def unknown(run_id: str) -> ProblemError:
+    """Return what says that there is no such run, or none for who asks."""
     return ProblemError("not-found", f'There is no run "{run_id}".', workflow_run_id=run_id)
 
 
@@ -218,6 +222,8 @@ class Many(ApiView):
 
     verb: str
     takes: type[Selection] = Selection
+    #: Which fields of the body the verb is given.
+    given: tuple[str, ...] = ("why", "force")
 
     def usual(self) -> RunQuerySet:
         """Return the runs that the verb is for, where no state is named."""
@@ -235,15 +241,18 @@ class Many(ApiView):
         """Do the verb to each of the selected runs."""
         given = self.body(self.takes)
         ids, more = selected(given, self.usual(), self.known(), sees=self.sees)
+        options = {name: given[name] for name in self.given if name in given}
         if given.get("dry_run"):
-            return preview(ids, runs(self.request), self.possible(), more=more)
-        if more and self.verb == "restart":
-            # Asked again, it would restart the same ones again.
+            return self.preview(ids, more=more, **options)
+        if more and self.verb in MAKES_RUNS:
             detail = f"More than {MOST_AT_ONCE:,} runs are meant; narrow the filter."
             raise serializers.ValidationError({"filter": detail})
-        options = {name: given[name] for name in ("why", "force") if name in given}
         done = act_on_each(self.verb, ids, self.actor, among=runs(self.request), **options)
         return outcomes(done, more=more)
+
+    def preview(self, ids: list[str], *, more: bool, **options: Any) -> Response:
+        """Answer with what it would be done to."""
+        return preview(ids, runs(self.request), self.possible(), more=more)
 
 
 class CancelMany(Many):

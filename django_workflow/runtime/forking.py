@@ -99,7 +99,35 @@ class ForkVerbs(TriggerVerbs):
         why: str = "",
     ) -> Run:
         """See `Run.fork()`; ``changes`` holds the new payload, where there is one."""
-        run, by = self._found(run_id), Actor.of(actor)
+        by = Actor.of(actor)
+        run, before, texts, fields = self._forkable(run_id, step, changes, results)
+        workflow = registry.get(run.workflow)
+        row = made_again(run, workflow, by, **fields)
+
+        def fill() -> None:
+            forks.copy_journal(run_id, row.id, before=before, results=texts)
+            Run.objects.using(self.alias).filter(pk=row.id).update(forked_at=step)
+
+        made = self._make("fork", run, row, by, why, fill=fill, step=step, changed=sorted(texts))
+        made.forked_at = step
+        return made
+
+    def check_fork(
+        self,
+        run_id: str,
+        step: str,
+        *,
+        changes: Mapping[str, Any],
+        results: Mapping[str, Any],
+    ) -> Run:
+        """Raise what a fork would raise that is asked for like this, and write nothing; return the run."""
+        return self._forkable(run_id, step, changes, results)[0]
+
+    def _forkable(
+        self, run_id: str, step: str, changes: Mapping[str, Any], results: Mapping[str, Any]
+    ) -> tuple[Run, int | None, dict[str, str], dict[str, Any]]:
+        """Return the run, where its journal is cut, the texts of other results, and what else is to be different."""
+        run = self._found(run_id)
         workflow = registry.get(run.workflow)
         if run.version not in workflow.versions:
             raise InvalidOptionError(
@@ -116,15 +144,7 @@ class ForkVerbs(TriggerVerbs):
         fields: dict[str, Any] = {"version": run.version}
         if "payload" in changes:
             fields["payload_text"] = self._payload_of(workflow, changes["payload"])
-        row = made_again(run, workflow, by, **fields)
-
-        def fill() -> None:
-            forks.copy_journal(run_id, row.id, before=before, results=texts)
-            Run.objects.using(self.alias).filter(pk=row.id).update(forked_at=step)
-
-        made = self._make("fork", run, row, by, why, fill=fill, step=step, changed=sorted(texts))
-        made.forked_at = step
-        return made
+        return run, before, texts, fields
 
     def _cut(self, run_id: str, step: str) -> int | None:
         """Return the sequence number of the step from which a fork begins; None where it is still open."""

@@ -52,6 +52,7 @@ NEEDS = {
     ("pause-many", "POST"): "pause_run",
     ("resume-many", "POST"): "resume_run",
     ("restart-many", "POST"): "restart_run",
+    ("fork-many", "POST"): "fork_run",
     ("events", "GET"): "view_event",
     ("events", "POST"): "notify_run",
     ("waiters", "GET"): "view_waiter",

@@ -65,10 +65,10 @@ def test_verbs_on_many_leave_others_alone(api: Api, bob: Api, box: WorkflowSandb
     paths = [f"bulk/{verb}/" for verb in ("pause", "resume", "restart", "cancel")]
     paths += [f"dead-letters/{verb}/" for verb in ("resume", "restart", "delete")]
 
-    for path in paths:
+    for path, more in [*((path, {}) for path in paths), ("bulk/fork/", {"step": "word"})]:
         for selection in selections:
             for dry_run in (True, False):
-                found = bob.post(path, {**selection, "dry_run": dry_run}).json()
+                found = bob.post(path, {**selection, **more, "dry_run": dry_run}).json()
                 assert found["done"] == 0, (path, selection)
                 told = [one["problem"]["status"] for one in found["results"]]
                 assert told == [404] * len(selection.get("ids", ()))

@@ -95,7 +95,7 @@ def test_the_api_does_not_send_it(reserved: tuple[Run, str, str], settings: Any)
     settings.ROOT_URLCONF = "tests.rest.urls"
     api = Api(User.objects.create_superuser("boss"))
     for more in ({}, {"workflow_run_id": run.id}):
-        found = is_problem(api.post("events/", {"event_id": event_id, **more}), 400, "invalid")
+        found = is_problem(api.post("events/", {"event_id": event_id, **more}), 400, "bad-input")
         assert who in str(found)
     assert not Event.objects.exists()
     assert run.refresh().status == "running"

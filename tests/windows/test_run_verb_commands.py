@@ -132,3 +132,71 @@ def test_refusals_have_their_status(
         call(*args)
 
     assert refused.value.returncode == code
+
+
+def test_forks_by_filter_and_dry_run(actor: Workflow[Any, Any]) -> None:
+    made(actor, "x")
+    actor.trigger("wait", workflow_run_id="two")
+    drain()
+    filters = ("--status", "completed", "--workflow", "cmd_verbs")
+
+    listed = call("workflow_fork", "one", "two", "--step", "first", "--dry-run")
+    assert "one" in listed
+    assert listed.endswith("2 runs would be forked.\n")
+    with pytest.raises(CommandError, match='Run "one" has no step "e"') as refused:
+        call("workflow_fork", "one", "two", "--step", "e", "--dry-run")
+    assert refused.value.returncode == 2
+    with pytest.raises(CommandError, match="Give --status too"):
+        call("workflow_fork", "--workflow", "cmd_verbs", "--step", "first")
+    told = call("workflow_fork", *filters, "--step", "first", "--dry-run", "--json")
+    assert json.loads(told) == {"would_be_forked": 1, "workflow_run_ids": ["one"]}
+    assert Run.objects.count() == 2
+    assert not Action.objects.exists()
+
+    done = json.loads(call("workflow_fork", *filters, "--step", "first", "--json"))
+    assert done["forked"] == 1
+    assert Run.objects.get(pk=done["workflow_run_ids"][0]).restarted_from_id == "one"
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ("workflow_retry", "one"),
+        ("workflow_skip", "one"),
+        ("workflow_extend", "one", "--by", "1h"),
+        ("workflow_priority", "one", "--to", "5"),
+        ("workflow_edit", "one", "--step", "first", "--data", "1"),
+    ],
+)
+def test_a_dry_run_changes_nothing(args: tuple[str, ...], actor: Workflow[Any, Any]) -> None:
+    run = made(actor, "sleep")
+    before = (run.options_text, run.deadline, list(Step.objects.values_list("pk", "wake_at")))
+
+    assert call(*args, "--dry-run").splitlines()[-1].startswith("1 run would be ")
+    told = json.loads(call(*args, "--dry-run", "--json"))
+
+    assert told["workflow_run_ids"] == ["one"]
+    run.refresh()
+    assert before == (
+        run.options_text,
+        run.deadline,
+        list(Step.objects.values_list("pk", "wake_at")),
+    )
+    assert not Action.objects.exists()
+    with pytest.raises(CommandError, match='no run "lost"'):
+        call(args[0], "lost", *args[2:], "--dry-run")
+
+
+def test_what_comes_by_standard_input_is_for_each_run(
+    actor: Workflow[Any, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made(actor, "x")
+    actor.trigger("x", workflow_run_id="two")
+    drain()
+    monkeypatch.setattr("sys.stdin", StringIO('"y"'))
+
+    call("workflow_fork", "one", "two", "--step", "first", "--data", "-")
+    drain()
+
+    forks = Run.objects.filter(restarted_from__isnull=False)
+    assert [run.result for run in forks] == ["y", "y"]

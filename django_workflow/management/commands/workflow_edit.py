@@ -5,12 +5,13 @@ from __future__ import annotations
 from argparse import ArgumentParser
 from typing import Any
 
-from django_workflow.management.base import VerbCommand, operator
+from django_workflow.management.base import operator
+from django_workflow.management.choosing import PreviewedCommand
 from django_workflow.management.commands.workflow_trigger import read_payload
 from django_workflow.models import Run
 
 
-class Command(VerbCommand):
+class Command(PreviewedCommand):
     """Edit a stored result."""
 
     help = (
@@ -27,6 +28,10 @@ class Command(VerbCommand):
             "--data", required=True, metavar="JSON", help="Its result: JSON, @file, or -."
         )
 
-    def do(self, run: Run, *, why: str, step: str = "", data: str = "", **options: Any) -> Run:
+    def carry_out(self, *args: Any, run_ids: list[str], **options: Any) -> None:
+        """Read the result once, and put it into each run."""
+        super().carry_out(run_ids=run_ids, **{**options, "data": read_payload(options["data"])})
+
+    def do(self, run: Run, *, why: str, step: str = "", data: Any = None, **options: Any) -> Run:
         """Edit a result of one run."""
-        return run.edit_result(step, read_payload(data), actor=operator(), why=why)
+        return run.edit_result(step, data, actor=operator(), why=why)

@@ -5,11 +5,12 @@ from __future__ import annotations
 from argparse import ArgumentParser
 from typing import Any
 
-from django_workflow.management.base import VerbCommand, operator
+from django_workflow.management.base import operator
+from django_workflow.management.choosing import PreviewedCommand
 from django_workflow.models import Run
 
 
-class Command(VerbCommand):
+class Command(PreviewedCommand):
     """Skip the sleeps of runs."""
 
     help = "End the sleeps of runs now."

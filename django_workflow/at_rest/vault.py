@@ -1,7 +1,8 @@
 """The one place through which texts go on their way into a column: sealed first, then spilled.
 
 Whatever writes a column that holds a user's data calls `kept()`, or `sealed()` where the text stays in its row.
-Reading is done by the codec: it opens what stands in a text when it decodes it, and not before.
+Reading is done by the codec: it opens what stands in a text when it decodes it, and not before. Words of people, which no
+codec reads, are sealed and opened by their field: `models.words_field`.
 """
 
 from __future__ import annotations
@@ -17,7 +18,12 @@ TRIVIAL: Final = frozenset({"", "null", "{}", "[]", '""'})
 
 
 class Vault:
-    """Opens marks; see `core.at_rest.Vault`."""
+    """Opens marks, and seals words; see `core.at_rest.Vault`."""
+
+    def seal(self, text: str) -> str | None:
+        """See `core.at_rest.Vault.seal()`."""
+        keys = settings().ENCRYPTION_KEYS
+        return sealing.seal(text, keys[0]) if keys else None
 
     def unseal(self, value: str) -> str:
         """See `core.at_rest.Vault.unseal()`."""

@@ -4,6 +4,9 @@ A mark is a tag of the codec under a name that no type can have: ``sealed`` hold
 the file that holds it. A mark may stand where any value stands, so what is composed of kept texts can be read as well.
 In what the codec wrote for a user no mark can stand: a dict with the tag's key is written as pairs, and a text's quotes
 are escaped. Who opens marks is plugged in by ``apps.ready()``.
+
+Words that people write (a comment, a reason) are no JSON, and may hold anything. Sealed, they are one mark and nothing
+else; what stands in them is never taken for a mark.
 """
 
 from __future__ import annotations
@@ -22,10 +25,19 @@ IS_SEALED: Final = '"$":"sealed"'
 IS_SPILLED: Final = '"$":"spilled"'
 #: What Python's ``json`` writes of a mark that it has read has spaces in it.
 MARK: Final = re.compile(r'\{"\$": ?"(sealed|spilled)", ?"v": ?"([^"]*)"\}')
+#: Words that are sealed.
+WORDS: Final = re.compile(r'\{"\$":"sealed","v":"([0-9a-f]{8}\.[A-Za-z0-9_=-]+)"\}')
 
 
 class Vault(Protocol):
-    """Who opens marks."""
+    """Who opens marks, and seals words."""
+
+    def seal(self, text: str) -> str | None:
+        """Return the text sealed, as it stands in a mark; None where there is no key.
+
+        Raises:
+            AtRestError: it cannot be encrypted.
+        """
 
     def unseal(self, value: str) -> str:
         """Return the text that was sealed.
@@ -97,6 +109,40 @@ def unsealed(text: str, spilled: Callable[[str], str]) -> str:
     return text
 
 
+def sealed_words(text: str) -> str:
+    """Return words of people as they are kept: encrypted, if there are keys.
+
+    Raises:
+        AtRestError: they cannot be encrypted.
+    """
+    vault: Any = _slot.vault
+    if not text or vault is None:
+        return text
+    value = vault.seal(text)
+    if value is not None:
+        return mark_of(SEALED, value)
+    # What only looks like a mark is not to be opened.
+    return f" {text}" if WORDS.fullmatch(text) else text
+
+
+def opened_words(text: str) -> str:
+    """Return words of people as they were written.
+
+    Raises:
+        AtRestError: their key is missing, or they were changed.
+    """
+    mark = WORDS.fullmatch(text)
+    return text if mark is None else _unsealed(mark[1])
+
+
+def shown_words(text: str) -> str:
+    """Return words of people as they were written; where they cannot be opened, that is told in their place."""
+    try:
+        return opened_words(text)
+    except AtRestError as error:
+        return f"(not readable: {error})"
+
+
 def size_of(value: str) -> int:
     """Return how many bytes the file of a spilled text has, from its mark."""
     size = value.rpartition(":")[2]
@@ -104,8 +150,18 @@ def size_of(value: str) -> int:
 
 
 def _open(mark: re.Match[str]) -> str:
-    vault: Any = _slot.vault
-    if vault is None:
-        raise AtRestError("What is sealed or spilled cannot be read before Django is ready.")
-    text: str = vault.unseal(mark[2]) if mark[1] == SEALED else vault.load(mark[2])
+    if mark[1] == SEALED:
+        return _unsealed(mark[2])
+    text: str = _the_vault().load(mark[2])
     return text
+
+
+def _unsealed(value: str) -> str:
+    text: str = _the_vault().unseal(value)
+    return text
+
+
+def _the_vault() -> Any:
+    if _slot.vault is None:
+        raise AtRestError("What is sealed or spilled cannot be read before Django is ready.")
+    return _slot.vault

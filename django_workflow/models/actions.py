@@ -10,6 +10,7 @@ from django.utils.translation import gettext_lazy as _
 
 from django_workflow.core.at_rest import opened
 from django_workflow.models.lengths import ACTOR_LENGTH, OBJECT_ID_LENGTH, RUN_ID_LENGTH
+from django_workflow.models.words_field import WordsField
 
 SUBJECT_LENGTH = 300
 
@@ -30,7 +31,7 @@ class Action(models.Model):
     actor = models.CharField(_("by"), max_length=ACTOR_LENGTH, default="")
     user_id = models.CharField(_("user ID"), max_length=OBJECT_ID_LENGTH, default="")
     door = models.CharField(_("through"), max_length=20)
-    why = models.TextField(_("why"), default="")
+    why = WordsField(_("why"), default="")
     before = models.CharField(_("state before"), max_length=12, default="")
     after = models.CharField(_("state after"), max_length=12, default="")
     # What was changed, with the values before and after; empty where the states say it all.

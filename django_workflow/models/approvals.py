@@ -17,6 +17,7 @@ from django_workflow.core.types import FINISHED, StepStatus
 from django_workflow.models.lengths import STEP_KEY_LENGTH
 from django_workflow.models.runs import Run
 from django_workflow.models.steps import Step
+from django_workflow.models.words_field import WordsField
 
 
 class ApprovalQuerySet(models.QuerySet["Approval"]):
@@ -66,7 +67,7 @@ class Approval(models.Model):
     # Random, so that nobody decides by sending an event.
     event_id = models.CharField(max_length=EVENT_ID_LENGTH)
     title = models.CharField(_("title"), max_length=TITLE_LENGTH)
-    description = models.TextField(_("description"), default="", blank=True)
+    description = WordsField(_("description"), default="", blank=True)
     form = models.CharField(_("form"), max_length=PATH_LENGTH, default="", blank=True)
     permission = models.CharField(_("permission"), max_length=255, default="", blank=True)
     created_at = models.DateTimeField(_("asked"))
@@ -78,7 +79,7 @@ class Approval(models.Model):
     decided_by = models.CharField(_("decided by"), max_length=VALUE_LENGTH, default="", blank=True)
     # The user's primary key; empty for who came by a mail address alone.
     decider_pk = models.CharField(max_length=100, default="", blank=True)
-    comment = models.TextField(_("comment"), default="", blank=True)
+    comment = WordsField(_("comment"), default="", blank=True)
     data_text = models.TextField(_("data"), null=True)  # noqa: DJ001
     reminders_text = models.TextField(default="{}")
     mails = models.PositiveIntegerField(_("mails"), default=0)

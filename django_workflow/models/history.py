@@ -13,6 +13,7 @@ from django_workflow.core.telling import LEVELS
 from django_workflow.models.lengths import STEP_KEY_LENGTH
 from django_workflow.models.runs import Run
 from django_workflow.models.steps import StepFields
+from django_workflow.models.words_field import WordsField
 
 
 class Generation(models.Model):
@@ -85,7 +86,7 @@ class RunLog(models.Model):
     level = models.CharField(
         _("level"), max_length=10, choices=[(level, _(level)) for level in LEVELS]
     )
-    message = models.TextField(_("message"))
+    message = WordsField(_("message"))
     fields_text = models.TextField(_("fields"), default="")
     created_at = models.DateTimeField(_("said"))
 

@@ -6,6 +6,7 @@ from django.db import models
 from django.utils.translation import gettext_lazy as _
 
 from django_workflow.models.lengths import ACTOR_LENGTH
+from django_workflow.models.words_field import WordsField
 
 FINGERPRINT_LENGTH = 16
 
@@ -14,7 +15,7 @@ class DeadLetterNote(models.Model):
     """What people say of the dead letters of one error: what it is, who looks after it, whether it matters."""
 
     fingerprint = models.CharField(_("error"), primary_key=True, max_length=FINGERPRINT_LENGTH)
-    note = models.TextField(_("note"), default="", blank=True)
+    note = WordsField(_("note"), default="", blank=True)
     assignee = models.CharField(
         _("looked after by"), max_length=ACTOR_LENGTH, default="", blank=True
     )

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from django_workflow.core.actors import Actor
+from django_workflow.core.at_rest import opened
 from django_workflow.core.codec import TAG
 from django_workflow.core.codec import VALUE as TAGGED
 from django_workflow.core.plain import plain
@@ -81,7 +82,7 @@ def _row(row: Any, columns: Iterable[Column]) -> dict[str, Any]:
         if column.kind == VALUE:
             # Where there is none the key is missing: null is a value of its own.
             if value:
-                written[column.key] = json.loads(value)
+                written[column.key] = json.loads(opened(value))
         elif column.kind == MOMENT:
             written[column.key] = None if value is None else value.isoformat()
         else:

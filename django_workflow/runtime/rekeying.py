@@ -11,7 +11,15 @@ from typing import Any, Final
 from django_workflow.at_rest import sealing, spilling
 from django_workflow.at_rest.vault import kept, sealed
 from django_workflow.conf import settings
-from django_workflow.core.at_rest import MARK, SEALED, is_kept, opened
+from django_workflow.core.at_rest import (
+    MARK,
+    SEALED,
+    WORDS,
+    is_kept,
+    opened,
+    opened_words,
+    sealed_words,
+)
 from django_workflow.core.exceptions import AtRestError, InvalidOptionError
 from django_workflow.store import at_rest
 from django_workflow.store.at_rest import COLUMNS, Column
@@ -67,7 +75,7 @@ def missing_keys() -> list[str]:
 
 
 def _rekey_one(done: Rekeyed, pk: Any, text: str, key: str, *, apply: bool) -> None:
-    if not _is_due(text, key):
+    if not _is_due(done.column, text, key):
         return
     try:
         if not apply:
@@ -81,8 +89,11 @@ def _rekey_one(done: Rekeyed, pk: Any, text: str, key: str, *, apply: bool) -> N
         logger.warning("%s of row %s cannot be encrypted anew: %s", done.column, pk, error)
 
 
-def _is_due(text: str, key: str) -> bool:
+def _is_due(column: Column, text: str, key: str) -> bool:
     """Tell whether a mark in the text is under another key, or there is none."""
+    if column.words:
+        mark = WORDS.fullmatch(text)
+        return mark is None or not mark[1].startswith(f"{key}.")
     return not is_kept(text) or any(not _is_under(mark, key) for mark in MARK.finditer(text))
 
 
@@ -93,6 +104,8 @@ def _is_under(mark: re.Match[str], key: str) -> bool:
 
 
 def _rekeyed(column: Column, text: str, key: str) -> str:
+    if column.words:
+        return sealed_words(opened_words(text))
     keep = kept if column.spills else sealed
 
     def anew(mark: re.Match[str]) -> str:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
-from django.db.models import Q
+from django.db.models import ExpressionWrapper, F, Q, TextField, Value
 from django.db.models.functions import Left
 
-from django_workflow.at_rest.vault import TRIVIAL
+from django_workflow.at_rest.vault import TRIVIAL, kept, sealed
 from django_workflow.conf import settings
 from django_workflow.core.at_rest import IS_SPILLED, MARK, SEALED, SPILLED, mark_of
 from django_workflow.core.types import FINISHED
@@ -17,6 +17,7 @@ from django_workflow.models import (
     Approval,
     Attempt,
     Call,
+    DeadLetterNote,
     Event,
     Generation,
     MapItem,
@@ -35,11 +36,12 @@ LONGEST_MARK: Final = 200
 
 
 class Column(NamedTuple):
-    """A column of texts; what ``spills`` may stand in a file."""
+    """A column of texts; what ``spills`` may stand in a file, ``words`` are those of people and no JSON."""
 
     model: Any
     name: str
     spills: bool = False
+    words: bool = False
 
     def __str__(self) -> str:
         return f"{self.model._meta.db_table}.{self.name}"
@@ -48,6 +50,11 @@ class Column(NamedTuple):
     def rows(self) -> Any:
         """All rows of its table."""
         return self.model.objects.using(settings().DATABASE)
+
+    @property
+    def raw(self) -> Any:
+        """The text as it stands in the row."""
+        return ExpressionWrapper(F(self.name), output_field=TextField())
 
 
 COLUMNS: Final = (
@@ -80,7 +87,22 @@ COLUMNS: Final = (
     Column(Schedule, "template_text"),
     Column(Undo, "arguments_text"),
     Column(Action, "details_text"),
+    Column(Action, "why", words=True),
+    Column(Approval, "description", words=True),
+    Column(Approval, "comment", words=True),
+    Column(DeadLetterNote, "note", words=True),
+    Column(RunLog, "message", words=True),
 )
+
+
+def as_kept(model: Any, row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields of a row with its texts as they are kept; words are sealed by their field."""
+    keep = {
+        column.name: kept if column.spills else sealed
+        for column in COLUMNS
+        if column.model is model and not column.words
+    }
+    return {name: keep[name](value) if name in keep else value for name, value in row.items()}
 
 
 def under_other_keys(column: Column, key: str, after: Any, limit: int) -> list[tuple[Any, str]]:
@@ -93,14 +115,14 @@ def under_other_keys(column: Column, key: str, after: Any, limit: int) -> list[t
     found = column.rows.exclude(Q(**{name: None}) | Q(**{f"{name}__in": TRIVIAL}) | has_it)
     if after is not None:
         found = found.filter(pk__gt=after)
-    return list(found.order_by("pk").values_list("pk", name)[:limit])
+    return list(found.order_by("pk").values_list("pk", column.raw)[:limit])
 
 
 def replace_text(column: Column, pk: Any, old: str, new: str) -> bool:
     """Put the same text, kept otherwise, in the place of this one; False if it has changed meanwhile."""
     # A row at a time, and by itself: whoever holds several locks them in an order.
     found = column.rows.filter(**{"pk": pk, column.name: old})
-    return bool(found.update(**{column.name: new}))
+    return bool(found.update(**{column.name: Value(new, output_field=TextField())}))
 
 
 def latest_texts(limit: int) -> list[str]:

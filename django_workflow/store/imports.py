@@ -17,6 +17,7 @@ from django_workflow.core.types import FINISHED
 from django_workflow.models import Attempt, Delivery, Run, RunLabel, RunLog, Step, Undo
 from django_workflow.store import actions
 from django_workflow.store.actions import Change
+from django_workflow.store.at_rest import as_kept
 
 Row = Mapping[str, Any]
 
@@ -38,15 +39,15 @@ def insert(
     with transaction.atomic(using=alias):
         try:
             with transaction.atomic(using=alias):
-                Run.objects.using(alias).create(**run)
+                Run.objects.using(alias).create(**as_kept(Run, run))
         except IntegrityError:
             return False
         many: list[tuple[Any, list[Any]]] = [
             (RunLabel, [RunLabel(run_id=run_id, label=label) for label in labels]),
-            (Step, [Step(run_id=run_id, **row) for row in recorded]),
-            (Attempt, [Attempt(run_id=run_id, **row) for row in attempts]),
-            (Undo, [Undo(run_id=run_id, **row) for row in undos]),
-            (RunLog, [RunLog(run_id=run_id, **row) for row in logs]),
+            (Step, [Step(run_id=run_id, **as_kept(Step, row)) for row in recorded]),
+            (Attempt, [Attempt(run_id=run_id, **as_kept(Attempt, row)) for row in attempts]),
+            (Undo, [Undo(run_id=run_id, **as_kept(Undo, row)) for row in undos]),
+            (RunLog, [RunLog(run_id=run_id, **as_kept(RunLog, row)) for row in logs]),
         ]
         for model, rows in many:
             model._base_manager.using(alias).bulk_create(rows, batch_size=200)

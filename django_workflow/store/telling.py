@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 from django_workflow.at_rest.vault import sealed
+from django_workflow.core.at_rest import sealed_words
 from django_workflow.core.ports import get_clock
 from django_workflow.core.telling import LOG, PROGRESS, STATE, Told
 from django_workflow.models import RunLog
@@ -52,7 +53,7 @@ def _insert(
         parts.append(f"(%s, %s, %s, %s, %s, %s, %s, %s, {moment})")
         saying = told.saying
         params += (
-            run_id, generation, told.after, told.number, told.attempt, saying.level, saying.message, sealed(saying.text), *values,
+            run_id, generation, told.after, told.number, told.attempt, saying.level, sealed_words(saying.message), sealed(saying.text), *values,
         )  # fmt: skip
     cursor.execute(
         f"{speak.ignore} {LINE} ({speak.columns(COLUMNS)}) VALUES {', '.join(parts)}{speak.ignore_tail}",

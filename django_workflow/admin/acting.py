@@ -27,6 +27,7 @@ from django_workflow.admin.verbs import (
     restarts_of,
     standing,
 )
+from django_workflow.admin.why import logged
 from django_workflow.conf import settings
 from django_workflow.core.types import OPEN_STEP, StepKind
 from django_workflow.core.workflow import registry
@@ -151,8 +152,7 @@ class ActingAdmin(RunPages, ReadOnlyAdmin):
         if verb.name == "delete":
             self.log_deletions(request, [run])  # type: ignore[arg-type]
             return
-        text = str(verb.done)
-        self.log_change(request, run, f"{text}: {why}" if why else text)
+        self.log_change(request, run, logged(str(verb.done), why))
 
     # Many
 

@@ -21,7 +21,7 @@ from django.utils.translation import gettext_lazy
 
 from django_workflow.admin.base import badge, run_link
 from django_workflow.admin.rows import LONGEST_LOGGED, SteeredAdmin
-from django_workflow.admin.why import WhyForm
+from django_workflow.admin.why import WhyForm, logged
 from django_workflow.conf import settings
 from django_workflow.core.actors import Actor
 from django_workflow.core.exceptions import (
@@ -205,8 +205,8 @@ class ApprovalAdmin(SteeredAdmin):
             return self._show(request, row, trouble=str(error), comment=comment)
         except WorkflowError as error:
             return self._show(request, row, trouble=str(error), comment=comment)
-        why = f": {comment}" if comment else ""
-        self.log_change(request, row, f"{done.get_decision_display()}{why}"[:LONGEST_LOGGED])
+        said = logged(done.get_decision_display(), comment)
+        self.log_change(request, row, said[:LONGEST_LOGGED])
         told = _("“%(title)s” was %(decision)s.")
         words = {"title": row.title, "decision": done.get_decision_display()}
         self.message_user(request, told % words, messages.SUCCESS)
@@ -274,7 +274,7 @@ class ApprovalAdmin(SteeredAdmin):
                 form.add_error(None, str(error))
             else:
                 told = _("handed on to %(name)s") % {"name": to.get_username()}
-                self.log_change(request, row, f"{told}: {why}" if why else told)
+                self.log_change(request, row, logged(told, why))
                 self.message_user(request, f"“{row.title}”: {told}.", messages.SUCCESS)
                 return HttpResponseRedirect(self.url_of("changelist"))
         url = self.url_of("change", row.pk)

@@ -22,7 +22,7 @@ from django.utils.translation import gettext_lazy
 from django_workflow.admin.base import run_link
 from django_workflow.admin.dead_letter_rates import RateAdmin
 from django_workflow.admin.rows import page_context
-from django_workflow.admin.why import WhyForm
+from django_workflow.admin.why import WhyForm, logged
 from django_workflow.conf import settings
 from django_workflow.core.actors import NAME_LENGTH, Actor
 from django_workflow.models import DeadLetterNote
@@ -113,8 +113,7 @@ class CareAdmin(RateAdmin):
         if is_sent and form.is_valid():
             given = form.cleaned_data
             kept = note_error(mark, actor=Actor.of(request.user, door="admin"), **given)
-            noted = _("noted")
-            self.log_change(request, kept, f"{noted}: {given['why']}".rstrip(": "))
+            self.log_change(request, kept, logged(_("noted"), given["why"]))
             self.message_user(request, _("It is noted."), messages.SUCCESS)
             return HttpResponseRedirect(self.dead_letters_url())
         context = page_context(

@@ -29,7 +29,7 @@ from django_workflow.admin.dead_letter_verbs import LETTER_VERBS
 from django_workflow.admin.definitions import DefinitionsAdmin
 from django_workflow.admin.rows import page_context
 from django_workflow.admin.verbs import Verb
-from django_workflow.admin.why import WhyForm
+from django_workflow.admin.why import WhyForm, logged
 from django_workflow.conf import settings
 from django_workflow.core.actors import Actor
 from django_workflow.core.exceptions import WorkflowError
@@ -166,8 +166,7 @@ class RateAdmin(DefinitionsAdmin):
             "count": len(ids),
             "rate": given["per_minute"],
         }
-        why = f" {given['why']}" if given["why"] else ""
-        self.log_change(request, made, f"{told}{why}")
+        self.log_change(request, made, logged(told, given["why"], " "))
         self.message_user(request, told, messages.SUCCESS)
         return HttpResponseRedirect(self.dead_letters_url())
 
@@ -194,7 +193,7 @@ class RateAdmin(DefinitionsAdmin):
                 self.message_user(request, str(error), messages.WARNING)
             else:
                 told = _("Stopped: %(progress)s.") % {"progress": run.progress or "0"}
-                self.log_change(request, run, f"{told} {why}".strip())
+                self.log_change(request, run, logged(told, why, " "))
                 self.message_user(request, told, messages.SUCCESS)
             return HttpResponseRedirect(self.dead_letters_url())
         context = page_context(

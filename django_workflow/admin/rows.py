@@ -17,7 +17,7 @@ from django.utils.text import capfirst
 from django.utils.translation import gettext as _
 
 from django_workflow.admin.base import STYLE, ReadOnlyAdmin, may_see_payloads
-from django_workflow.admin.why import WhyForm
+from django_workflow.admin.why import WhyForm, logged
 from django_workflow.core.actors import Actor
 from django_workflow.core.exceptions import WorkflowError
 
@@ -177,8 +177,8 @@ class SteeredAdmin(ReadOnlyAdmin):
         again = self.get_object(request, str(row.pk))
         after = "" if again is None else self.describe(again)
         changed = f" ({before} → {after})" if after and before != after else ""
-        why = f": {cleaned['why']}" if cleaned.get("why") else ""
-        self.log_change(request, row, f"{verb.done}{changed}{why}"[:LONGEST_LOGGED])
+        said = logged(f"{verb.done}{changed}", cleaned.get("why", ""))
+        self.log_change(request, row, said[:LONGEST_LOGGED])
         told = _("“%(what)s”: %(done)s.") % {"what": row, "done": verb.done}
         self.message_user(request, told, messages.SUCCESS)
         if isinstance(made, str) and made:

@@ -34,6 +34,7 @@ from django_workflow.admin.verbs import (
     Verb,
     standing,
 )
+from django_workflow.admin.why import logged
 from django_workflow.conf import settings
 from django_workflow.core.actors import Actor
 from django_workflow.core.exceptions import RunStateError
@@ -196,9 +197,9 @@ class BulkAdmin(RunListAdmin):
         said = _("Asked for: %(verb)s all that match (%(filters)s): %(why)s") % {
             "verb": verb.label,
             "filters": ", ".join(self.in_words(filters)) or _("all runs"),
-            "why": given["why"],
+            "why": logged("", given["why"], ""),
         }
-        self.log_change(request, run, said)
+        self.log_change(request, run, said.rstrip(": "))
         return HttpResponseRedirect(self.bulk_url(run_id))
 
     def in_words(self, filters: RunFilters) -> list[str]:

@@ -22,7 +22,7 @@ from django_workflow.admin.base import run_link
 from django_workflow.admin.event_form import EventFields
 from django_workflow.admin.rows import LONGEST_LOGGED, SteeredAdmin
 from django_workflow.admin.seeing import OfVisibleRuns
-from django_workflow.admin.why import WhyForm
+from django_workflow.admin.why import WhyForm, logged
 from django_workflow.conf import settings
 from django_workflow.core.actors import Actor
 from django_workflow.core.anywhere import get_waiters
@@ -234,7 +234,7 @@ class WaiterAdmin(OfVisibleRuns, SteeredAdmin):
         if not reached:
             told = _("Event “%(event)s” was sent; nobody took it yet.") % {"event": event.event_id}
         self.message_user(request, told, messages.SUCCESS)
-        self.log_change(request, event, (f"{told} {why}" if why else told)[:LONGEST_LOGGED])
+        self.log_change(request, event, logged(told, why, " ")[:LONGEST_LOGGED])
 
 
 def _time(moment: Any) -> str:

@@ -19,8 +19,9 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from django_workflow.admin.base import badge, run_link
+from django_workflow.admin.base import badge
 from django_workflow.admin.rows import LONGEST_LOGGED, SteeredAdmin
+from django_workflow.admin.seeing import linked, veil_over
 from django_workflow.admin.why import WhyForm, logged
 from django_workflow.conf import settings
 from django_workflow.core.actors import Actor
@@ -145,6 +146,20 @@ class ApprovalAdmin(SteeredAdmin):
         # What one is asked to decide one may see, whatever its run is about.
         return found if settings().VISIBLE_RUNS is None else found.filter(own | _visible(request))
 
+    def get_changelist_instance(self, request: HttpRequest) -> Any:
+        """Find out which of the runs of these approvals the user may see."""
+        found = super().get_changelist_instance(request)
+        found.result_list = list(found.result_list)
+        veil = veil_over(request)
+        for row in found.result_list:
+            row.run_shown = linked(row.run_id, veil, self.admin_site.name)
+        return found
+
+    @admin.display(description=gettext_lazy("run"), ordering="run_id")
+    def run_link(self, obj: Any) -> Any:
+        """Return a link to the run, for who may see that too."""
+        return obj.run_shown
+
     # The list
 
     @admin.display(description=gettext_lazy("state"), ordering="decision")
@@ -237,7 +252,7 @@ class ApprovalAdmin(SteeredAdmin):
             request,
             title=row.title or _("Approval"),
             row=row,
-            run=run_link(row.run_id, self.admin_site.name),
+            run=linked(row.run_id, veil_over(request), self.admin_site.name),
             assignees=list(row.assignees.order_by("kind", "value")),
             is_mine=is_mine,
             closed=closed,

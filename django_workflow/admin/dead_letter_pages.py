@@ -19,6 +19,7 @@ from django_workflow.admin.dead_letter_care import DRY_PERMISSION, NOTE_PERMISSI
 from django_workflow.admin.dead_letter_verbs import LETTER_VERBS
 from django_workflow.admin.dead_letters import sparkline
 from django_workflow.admin.rows import page_context
+from django_workflow.admin.seeing import veil_over
 from django_workflow.admin.verbs import DELETE, MOST_AT_ONCE
 from django_workflow.runtime.dead_letters import Group, dead_letters
 from django_workflow.runtime.visibility import visible_runs
@@ -69,6 +70,7 @@ class DeadLetterAdmin(CareAdmin):
         if not self.has_view_permission(request):
             raise PermissionDenied
         found, notes, now = dead_letters(visible_runs(request)), self.notes(), timezone.now()
+        veil_over(request).groups(found.groups)
         lines = [self._letter_line(request, group, notes, now) for group in found.groups]
         parts: list[tuple[str, str, str, list[Any]]] = [
             ("open", _("Dead letters"), "", []),

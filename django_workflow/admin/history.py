@@ -11,6 +11,7 @@ from django.utils.translation import gettext, gettext_noop, pgettext
 
 from django_workflow.core.types import StepStatus
 from django_workflow.models import Attempt, Generation, Run, Step
+from django_workflow.runtime.veils import Veil
 
 #: Columns that may be large: nothing here needs them.
 LARGE = ("arguments_text", "result_text", "failure_text")
@@ -60,14 +61,14 @@ def _word(name: str, word: str) -> str:
     return pgettext(name, word) if name in ("action", "door") else gettext(word)
 
 
-def history_of(run: Run, *, sees: bool) -> list[Happened]:
+def history_of(run: Run, *, sees: bool, veil: Veil) -> list[Happened]:
     """Return what has happened, the oldest first; what errors say only for those who see payloads."""
     alias = run._state.db
     found = [
         *_of_run(run),
         *_of_steps(Step.objects.using(alias).filter(run_id=run.pk).defer(*LARGE)),
-        *_of_attempts(Attempt.objects.using(alias).filter(run_id=run.pk), sees=sees),
-        *_of_actions(run.actions.defer("details_text")),
+        *_of_attempts(Attempt.objects.using(alias).filter(run_id=run.pk), sees=sees, veil=veil),
+        *_of_actions(run.actions.defer("details_text"), veil),
     ]
     if run.generation:
         past = Generation.objects.using(alias).filter(run_id=run.pk).only("number", "finished_at")
@@ -109,9 +110,9 @@ def _of_steps(steps: Any) -> Iterator[Happened]:
             yield Happened(at=step.wake_at, message=message, step=step.key)
 
 
-def _of_attempts(attempts: Any, *, sees: bool) -> Iterator[Happened]:
+def _of_attempts(attempts: Any, *, sees: bool, veil: Veil) -> Iterator[Happened]:
     for one in attempts.defer("result_text").order_by("id"):
-        failure = one.failure if sees else None
+        failure = veil.row(one).failure if sees else None
         yield Happened(
             at=one.finished_at,
             message=gettext_noop("attempt %(number)s %(outcome)s"),
@@ -122,12 +123,12 @@ def _of_attempts(attempts: Any, *, sees: bool) -> Iterator[Happened]:
         )
 
 
-def _of_actions(actions: Any) -> Iterator[Happened]:
+def _of_actions(actions: Any, veil: Veil) -> Iterator[Happened]:
     for one in actions:
         yield Happened(
             at=one.at,
             message=gettext_noop("%(action)s (%(door)s)"),
             words={"action": one.verb, "door": one.door},
             by=one.actor,
-            why=one.why,
+            why=veil.text(one.why),
         )

@@ -20,6 +20,7 @@ from django.utils.translation import gettext_lazy as _
 
 from django_workflow.admin.base import STYLE, may_see_payloads, run_link
 from django_workflow.admin.rows import PAGES_STYLE
+from django_workflow.admin.seeing import veil_over
 from django_workflow.admin.story import took
 from django_workflow.models import Run
 from django_workflow.models.about import reference
@@ -43,6 +44,8 @@ class _Runs(BaseModelFormSet):  # type: ignore[type-arg]
 
     #: Those that the user may see.
     runs: Any = None
+    #: Who looks.
+    request: Any = None
 
     def __init__(
         self, data: Any = None, files: Any = None, instance: Any = None, **options: Any
@@ -76,7 +79,11 @@ class _Runs(BaseModelFormSet):  # type: ignore[type-arg]
             return []
         large = ("payload_text", "result_text", "headers_text", "options_text")
         runs = found.with_reason().defer(*large).order_by("-created_at", "id")[: RUNS_SHOWN + 1]
-        return [(run, run.translated_reason, took(run.started_at, run.finished_at)) for run in runs]
+        veil = veil_over(self.request, *runs)
+        return [
+            (run, veil.text(run.translated_reason), took(run.started_at, run.finished_at))
+            for run in runs
+        ]
 
     @property
     def about(self) -> Any:
@@ -112,6 +119,7 @@ class WorkflowRunsInline(InlineModelAdmin):  # type: ignore[type-arg]
             Run, form=ModelForm, formset=_Runs, fields=(), extra=0, max_num=0, can_delete=False
         )
         return type("Runs", (made,), {
+            "request": request,
             "runs": visible_runs(request),
             "sees": may_see_payloads(request),
             "site": self.admin_site.name,

@@ -13,7 +13,7 @@ from django.utils.translation import gettext, ngettext, pgettext
 from django.utils.translation import gettext_lazy as _
 
 from django_workflow.admin.base import ReadOnlyAdmin, may_see_payloads, run_link
-from django_workflow.admin.seeing import OfVisibleRuns
+from django_workflow.admin.seeing import OfVisibleRuns, Veiled
 from django_workflow.models import Action, Delivery, Event
 from django_workflow.models.shown import shown_event
 
@@ -21,7 +21,7 @@ MOST_SAID = 200
 
 
 @admin.register(Delivery)
-class DeliveryAdmin(OfVisibleRuns, ReadOnlyAdmin):
+class DeliveryAdmin(Veiled, OfVisibleRuns, ReadOnlyAdmin):
     """What is due."""
 
     search_fields = ("run_id__startswith",)
@@ -110,7 +110,7 @@ class EventAdmin(OfVisibleRuns, ReadOnlyAdmin):
 
 
 @admin.register(Action)
-class ActionAdmin(OfVisibleRuns, ReadOnlyAdmin):
+class ActionAdmin(Veiled, OfVisibleRuns, ReadOnlyAdmin):
     """Who did what, when, why, and through which door."""
 
     of_no_run = ""

@@ -20,6 +20,7 @@ from django_workflow.admin.base import may_see_payloads
 from django_workflow.admin.overview_charts import UNITS, Flow, Scale, chart_of, flows_of
 from django_workflow.admin.run_facets import SPAN_LABELS, Choice, count_in_words, countable
 from django_workflow.admin.run_list import RunListAdmin
+from django_workflow.admin.seeing import veil_over
 from django_workflow.conf import settings
 from django_workflow.core.workflow import registry
 from django_workflow.models import Delivery, Run
@@ -114,7 +115,7 @@ class OverviewAdmin(RunListAdmin):
         }
         parts = {
             "now": lambda: self._now(runs),
-            "lately": lambda: self._lately(runs, span),
+            "lately": lambda: self._lately(request, runs, span),
             "sound": lambda: self._sound(runs),
         }
         # Whether all is sound is a long question with many runs: the page does not wait for its answer.
@@ -181,7 +182,7 @@ class OverviewAdmin(RunListAdmin):
 
     # Lately
 
-    def _lately(self, runs: QuerySet[Run], span: str) -> dict[str, Any]:
+    def _lately(self, request: HttpRequest, runs: QuerySet[Run], span: str) -> dict[str, Any]:
         now = timezone.now()
         scale = Scale.of(span, SPANS[span], now)
         everything, flows = flows_of(ended_runs(runs, scale.begin, UNITS[span][0]), scale)
@@ -190,6 +191,7 @@ class OverviewAdmin(RunListAdmin):
         at_work = processes_at_work(runs.db, now)
         seen = {name: lately.workers.get(name) for name in {*lately.workers, *at_work}}
         found = dead_letters(runs)
+        veil_over(request).groups(found.groups[:MOST_GROUPS])
         return {
             "span": span,
             "span_label": SPAN_LABELS[span],

@@ -13,9 +13,11 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
-from django_workflow.admin.base import badge, object_link, run_link
+from django_workflow.admin.base import badge, object_link
+from django_workflow.admin.seeing import linked
 from django_workflow.admin.story import took
 from django_workflow.models import Run
+from django_workflow.runtime.veils import Veil
 
 LONGEST_REASON: Final = 200
 KEPT_IN_SESSION: Final = "django_workflow_run_columns"
@@ -27,6 +29,7 @@ class Look:
 
     site: str
     may_see_payloads: bool
+    veil: Veil
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +57,7 @@ def _moment(moment: datetime | None) -> SafeString | str:
 def _state(run: Run, look: Look) -> SafeString:
     mark = badge(run.status, run.get_status_display())
     if look.may_see_payloads:
-        reason = run.translated_reason
+        reason = look.veil.text(run.translated_reason)
         reason = "" if reason == run.get_status_display() else reason
     else:
         # Without what errors say.
@@ -94,7 +97,7 @@ def _error(run: Run, look: Look) -> str:
 
 
 def _parent(run: Run, look: Look) -> SafeString | str:
-    return run_link(run.parent_id, look.site) if run.parent_id else "-"
+    return linked(run.parent_id, look.veil, look.site) if run.parent_id else "-"
 
 
 COLUMNS: Final = (

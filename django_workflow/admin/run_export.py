@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
+from functools import partial
 from typing import Any, Final
 
 from django.core.exceptions import PermissionDenied
@@ -16,6 +17,7 @@ from django.utils import timezone
 
 from django_workflow.admin.base import may_see_payloads
 from django_workflow.admin.run_list import LARGE, RunListAdmin, narrowed
+from django_workflow.admin.seeing import veil_over
 from django_workflow.models import Run
 from django_workflow.models.paging import Place, page_of
 from django_workflow.models.run_filters import RunFilters
@@ -25,6 +27,7 @@ CHUNK: Final = 500
 FORMULAS: Final = ("=", "+", "-", "@", "\t", "\r", "\n")
 
 Value = Callable[[Run], Any]
+Cover = Callable[[Sequence[Run]], Sequence[Run]]
 FIELDS: Final[dict[str, Value]] = {
     "workflow_run_id": lambda run: run.pk,
     "workflow": lambda run: run.workflow,
@@ -65,30 +68,38 @@ def _plain(value: Any) -> Any:
     return value.isoformat() if isinstance(value, datetime) else value
 
 
-def _runs(found: QuerySet[Run]) -> Iterator[Run]:
+def covered(request: HttpRequest, runs: Sequence[Run]) -> list[Run]:
+    """Cover in these runs, which are not to be saved, the IDs of others that the user may not see."""
+    veil = veil_over(request, *runs)
+    for run in veil.rows(runs):
+        run.parent_id = veil.id(run.parent_id)
+    return list(runs)
+
+
+def _runs(found: QuerySet[Run], cover: Cover) -> Iterator[Run]:
     """Fetch page by page: no cursor stays open while somebody's line is slow."""
     place: Place | None = None
     rows = found.defer(*LARGE).prefetch_related("labels_of_run")
     while True:
         page = page_of(rows, place, CHUNK)
-        yield from page.runs
+        yield from cover(page.runs)
         place = page.older
         if place is None:
             return
 
 
-def csv_lines(found: QuerySet[Run], fields: dict[str, Value]) -> Iterator[str]:
+def csv_lines(found: QuerySet[Run], fields: dict[str, Value], cover: Cover) -> Iterator[str]:
     """Return the lines of a CSV file."""
     writer = csv.writer(_Echo())
     yield writer.writerow(fields)
-    for run in _runs(found):
+    for run in _runs(found, cover):
         yield writer.writerow([safe(value(run)) for value in fields.values()])
 
 
-def json_lines(found: QuerySet[Run], fields: dict[str, Value]) -> Iterator[str]:
+def json_lines(found: QuerySet[Run], fields: dict[str, Value], cover: Cover) -> Iterator[str]:
     """Return a JSON array in pieces."""
     before = "[\n"
-    for run in _runs(found):
+    for run in _runs(found, cover):
         yield before + json.dumps({name: _plain(value(run)) for name, value in fields.items()})
         before = ",\n"
     yield "[]\n" if before == "[\n" else "\n]\n"
@@ -119,7 +130,7 @@ class ExportAdmin(RunListAdmin):
         filters = RunFilters.of(request.GET)
         found = narrowed(self.get_queryset(request), filters, with_payloads=may_see).runs
         is_csv = kind == "csv"
-        lines = (csv_lines if is_csv else json_lines)(found, fields)
+        lines = (csv_lines if is_csv else json_lines)(found, fields, partial(covered, request))
         kind, media = ("csv", "text/csv; charset=utf-8") if is_csv else ("json", "application/json")
         name = f"runs-{timezone.localtime():%Y%m%d-%H%M%S}.{kind}"
         return StreamingHttpResponse(

@@ -33,6 +33,7 @@ from django_workflow.admin.run_facets import (
     Facet,
     facets_of,
 )
+from django_workflow.admin.seeing import veil_over
 from django_workflow.conf import settings
 from django_workflow.core.workflow import registry
 from django_workflow.models import Run
@@ -189,7 +190,10 @@ class RunListAdmin(ReadOnlyAdmin):
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         """Leave out what the project does not show this user."""
         runs: Any = super().get_queryset(request)
-        return visible_runs(request, runs)
+        found = visible_runs(request, runs)
+        # That a run which is not there has children is not told.
+        is_told = not veil_over(request).hides(request.GET.get("parent"))
+        return found if is_told else found.none()
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         """Return our list."""
@@ -236,7 +240,8 @@ class RunListAdmin(ReadOnlyAdmin):
     def _list_context(self, request: HttpRequest, cl: RunList) -> dict[str, Any]:
         may_see = cl.may_see_payloads
         columns = chosen_columns(request, may_see_payloads=may_see)
-        look = Look(site=self.admin_site.name, may_see_payloads=may_see)
+        veil = veil_over(request, *cl.result_list)
+        look = Look(site=self.admin_site.name, may_see_payloads=may_see, veil=veil)
         chosen = {one.name for one in columns}
         return {
             "title": _("Runs"),
@@ -247,7 +252,7 @@ class RunListAdmin(ReadOnlyAdmin):
             ],
             "rows": [
                 row_of(run, self.run_url(run.pk), columns, look)  # type: ignore[attr-defined]
-                for run in cl.result_list
+                for run in veil.rows(cl.result_list)
             ],
             "facets": cl.facets(),
             "here": request.get_full_path(),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 from urllib.parse import urlencode
 
@@ -20,6 +19,7 @@ from django.utils.translation import gettext as _
 
 from django_workflow.admin.base import may_see_payloads, object_link, run_link
 from django_workflow.admin.history import history_of
+from django_workflow.admin.seeing import linked, veil_over
 from django_workflow.admin.step_page import step_of, stored_value
 from django_workflow.admin.story import story_of
 from django_workflow.admin.timeline import closer, zoomed
@@ -28,7 +28,7 @@ from django_workflow.core.types import RunStatus
 from django_workflow.models import Generation, Run, Sweep
 from django_workflow.runtime.comparing import compare
 from django_workflow.runtime.sweeper import SILENCE
-from django_workflow.runtime.visibility import visible_runs
+from django_workflow.runtime.veils import Veil
 
 EVENTS_PER_PAGE = 500
 VALUES = ("payload", "headers", "result", "state", "step")
@@ -43,11 +43,12 @@ def page_context(model_admin: Any, request: HttpRequest, run: Run) -> dict[str, 
     # Once more, with what its reason and its verbs look at.
     found = Run.objects.using(run._state.db).with_reason().filter(pk=run.pk)
     run = found.first() or run
+    veil = veil_over(request, run)
     story = story_of(
-        run,
+        veil.row(run),
         asked.get("steps"),
         run_url=model_admin.run_url,
-        seen=partial(visible_runs, request),
+        veil=veil,
         zoom=asked.get("zoom"),
         fold=is_folded,
     )
@@ -72,17 +73,17 @@ def page_context(model_admin: Any, request: HttpRequest, run: Run) -> dict[str, 
         context["live_url"] = (
             f"{model_admin.run_url(run.pk, 'story')}{f'?{query}' if query else ''}"
         )
-    return context | _relations(run, site)
+    return context | _relations(run, veil, site)
 
 
-def _relations(run: Run, site: str) -> dict[str, Any]:
+def _relations(run: Run, veil: Veil, site: str) -> dict[str, Any]:
     found: dict[str, Any] = {}
     if run.about_type is not None and run.about_id is not None:
         found["about"] = object_link(run.about_type, run.about_id, site)
     if run.parent_id:
-        found["parent"] = run_link(run.parent_id, site)
+        found["parent"] = linked(run.parent_id, veil, site)
     if run.restarted_from_id:
-        found["restarted_from"] = run_link(run.restarted_from_id, site)
+        found["restarted_from"] = linked(run.restarted_from_id, veil, site)
     if run.schedule_id:
         found["schedule"] = _schedule_link(run.schedule_id, site)
     if run.generation:
@@ -189,7 +190,7 @@ class RunPages:
             run,
             request.GET.get("key", ""),
             sees=may_see_payloads(request),
-            seen=partial(visible_runs, request),
+            veil=veil_over(request, run),
         )
         if found is None:
             raise Http404
@@ -223,7 +224,7 @@ class RunPages:
         """Show everything that has happened to a run in the order of time, or send it as JSON."""
         run = self._run(request, object_id)
         sees = may_see_payloads(request)
-        happened = history_of(run, sees=sees)
+        happened = history_of(run, sees=sees, veil=veil_over(request, run))
         if request.GET.get("format") == "json":
             text = json.dumps([one.to_json() for one in happened], indent=2, ensure_ascii=False)
             response = HttpResponse(text, content_type="application/json; charset=utf-8")

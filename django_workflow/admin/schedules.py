@@ -17,6 +17,7 @@ from django.utils.translation import gettext_lazy, ngettext
 from django_workflow.admin.base import badge, run_link
 from django_workflow.admin.rows import RowVerb, SteeredAdmin
 from django_workflow.admin.schedule_words import fires_in_words
+from django_workflow.admin.seeing import Veiled
 from django_workflow.conf import settings
 from django_workflow.core.workflow import registry
 from django_workflow.models import Schedule, ScheduledRun
@@ -114,7 +115,7 @@ class PausedFilter(admin.SimpleListFilter):
 
 
 @admin.register(Schedule)
-class ScheduleAdmin(SteeredAdmin):
+class ScheduleAdmin(Veiled, SteeredAdmin):
     """What the clock starts."""
 
     verbs = VERBS

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -23,6 +22,7 @@ from django_workflow.core.workflow import registry
 from django_workflow.models import Delivery, Run, Step
 from django_workflow.runtime.failure import run_options
 from django_workflow.runtime.forking import EDITABLE
+from django_workflow.runtime.veils import Veil
 
 MOST_ITEMS = 50
 
@@ -41,6 +41,8 @@ class FoundStep:
     items: list[tuple[int, str]]
     #: The verbs that are about it.
     verbs: list[str]
+    #: What it waits for.
+    reason: str
 
     @property
     def worker(self) -> str:
@@ -55,25 +57,27 @@ class Stored(NamedTuple):
     value: Any
 
 
-def step_of(run: Run, key: str, *, sees: bool, seen: Callable[[Any], Any]) -> FoundStep | None:
-    """Return a step of a run, or None if there is none of this key; ``seen`` leaves the children that the user may see."""
+def step_of(run: Run, key: str, *, sees: bool, veil: Veil) -> FoundStep | None:
+    """Return a step of a run, or None if there is none of this key; ``veil`` covers runs that the user may not see."""
     alias = run._state.db
     step = Step.objects.using(alias).filter(run_id=run.pk, key=key).first()
     if step is None:
         return None
+    veil.row(step)
     step.run = run
     return FoundStep(
-        line=line_of(step, attempts_of(run, step), run.mask),
+        line=line_of(step, attempts_of(run, step, veil), run.mask),
         arguments=shown_value(plain(step.arguments_text or None)) if sees else None,
         delivery=Delivery.objects.using(alias).filter(run_id=run.pk, step_key=key).first(),
         policy=policy_of(run),
         children=list(
-            seen(run.children.filter(parent_step=key))
+            veil.seen(run.children.filter(parent_step=key))
             .only("id", "workflow", "status")
             .order_by("pk")
         ),
         items=_failed_items(run, step) if sees else [],
         verbs=_verbs_of(step),
+        reason=veil.text(step.translated_reason) if step.is_open else "",
     )
 
 

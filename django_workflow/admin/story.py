@@ -25,6 +25,7 @@ from django_workflow.core.telling import Progress
 from django_workflow.core.types import Failure
 from django_workflow.models import Action, Attempt, Run, RunLog, Step
 from django_workflow.models.shown import shown_line, shown_progress, shown_state
+from django_workflow.runtime.veils import Veil
 
 STEPS_PER_PAGE = 200
 MOST_ACTIONS = 200
@@ -162,6 +163,8 @@ class Story:
     #: The latest lines that the run told, the oldest of them first.
     lines: list[Line]
     children: list[Run]
+    #: Why the run is not going on.
+    reason: str = ""
     failures: list[tuple[str, Failure]] = field(default_factory=list)
     timeline: Timeline | None = None
 
@@ -177,14 +180,14 @@ def story_of(
     page_number: str | None,
     *,
     run_url: Callable[[str], str],
-    seen: Callable[[Any], Any],
+    veil: Veil,
     zoom: str | None = None,
     fold: bool = True,
 ) -> Story:
-    """Return what the page of this run tells; ``seen`` leaves those of other runs that the user may see."""
+    """Return what the page of this run tells; ``veil`` covers other runs that the user may not see."""
     alias = run._state.db
     page = Paginator(_steps(run, alias), STEPS_PER_PAGE).get_page(page_number)
-    steps = list(page.object_list)
+    steps = veil.rows(page.object_list)
     mask = run.mask
     whole = _whole_results(steps, mask, alias)
     names = {step.key: step.name for step in steps}
@@ -192,8 +195,8 @@ def story_of(
         run_id=run.id, generation=None, step_key__in=["", *(step.key for step in steps)]
     )
     attempts: dict[str, list[AttemptLine]] = {}
-    children = _children(run, alias, seen)
-    for attempt in kept.order_by("id"):
+    children = _children(run, alias, veil.seen)
+    for attempt in veil.rows(kept.order_by("id")):
         attempts.setdefault(attempt.step_key, []).append(
             _attempt_line(attempt, names.get(attempt.step_key, ""), mask)
         )
@@ -210,10 +213,11 @@ def story_of(
         state=shown_value(shown_state(run)),
         lines=_lines(run, mask, alias),
         restarts=list(
-            seen(run.restarts.using(alias)).order_by("created_at").values_list("pk", flat=True)
+            veil.seen(run.restarts.using(alias)).order_by("created_at").values_list("pk", flat=True)
         ),
-        actions=[_action_line(one, mask) for one in run.actions[:MOST_ACTIONS]],
+        actions=[_action_line(one, mask) for one in veil.rows(run.actions[:MOST_ACTIONS])],
         children=children,
+        reason=veil.text(run.translated_reason),
         timeline=_timeline(run, steps, attempts, children, run_url, zoom=zoom, fold=fold),
     )
 
@@ -335,12 +339,12 @@ def _attempt_line(attempt: Attempt, step: str, mask: Mask) -> AttemptLine:
     )
 
 
-def attempts_of(run: Run, step: Step) -> list[AttemptLine]:
+def attempts_of(run: Run, step: Step, veil: Veil) -> list[AttemptLine]:
     """Return the attempts of one step that did not become its result."""
     kept = Attempt.objects.using(run._state.db).filter(
         run_id=run.pk, generation=None, step_key=step.key
     )
-    return [_attempt_line(one, step.name, run.mask) for one in kept.order_by("id")]
+    return [_attempt_line(one, step.name, run.mask) for one in veil.rows(kept.order_by("id"))]
 
 
 def line_of(step: Step, attempts: list[AttemptLine], mask: Mask) -> StepLine:

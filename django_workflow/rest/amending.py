@@ -9,12 +9,15 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from django_workflow.core.durations import parse_duration
+from django_workflow.core.exceptions import RunStateError
 from django_workflow.models import Run
 from django_workflow.rest import shapes
 from django_workflow.rest.base import ApiView, documented, respond
 from django_workflow.rest.fields import Text, Whole
-from django_workflow.rest.selecting import run_of
+from django_workflow.rest.problems import ProblemError
+from django_workflow.rest.selecting import run_of, runs
 from django_workflow.rest.verbs import WhyBody, act
+from django_workflow.runtime.veils import Veil
 
 A_STEP = "A step, by its key, or by a name that no other step has."
 ALL_STEPS = f"{A_STEP} Without one, all of them."
@@ -113,4 +116,10 @@ class EditResult(_Change):
     @documented("edit_result", takes=EditBody, gives={200: shapes.ChangedShape}, tag="verbs")
     def post(self, request: Request, run_id: str) -> Response:
         """Replace the result of a step of a paused, failed or blocked run; what came after it is put aside."""
-        return self.do(run_id, **self.body(EditBody))
+        try:
+            return self.do(run_id, **self.body(EditBody))
+        except RunStateError as error:
+            # A child that stands in the way may be one that is not there for who asks.
+            told = Veil(request, runs(request).filter(pk=run_id)).text(str(error))
+            state = {"workflow_run_id": error.run_id, "state": error.state}
+            raise ProblemError("wrong-state", told, **state) from error

@@ -20,6 +20,7 @@ from django_workflow.rest.problems import ProblemError
 from django_workflow.rest.selecting import runs
 from django_workflow.rest.shown import at
 from django_workflow.runtime.approvals import COMMENT_LENGTH, may_decide
+from django_workflow.runtime.veils import Veil
 from django_workflow.runtime.visibility import sees_all_runs
 
 
@@ -41,10 +42,10 @@ class DecisionBody(Shape):
     )
 
 
-def _shown(approval: Approval) -> dict[str, Any]:
+def _shown(request: Any, approval: Approval) -> dict[str, Any]:
     return {
         "id": approval.pk,
-        "workflow_run_id": approval.run_id,
+        "workflow_run_id": Veil(request).id(approval.run_id),
         "title": approval.title,
         "description": approval.description,
         "has_form": bool(approval.form),
@@ -101,7 +102,13 @@ class Approvals(_Approvals):
         asked = self.asked(ApprovalQuery)
         rows = self.mine().open() if asked.get("open", True) else self.mine()
         return respond(
-            page(request, rows, ("-id",), lambda found: [_shown(one) for one in found], asked)
+            page(
+                request,
+                rows,
+                ("-id",),
+                lambda found: [_shown(request, one) for one in found],
+                asked,
+            )
         )
 
 
@@ -113,7 +120,7 @@ class OneApproval(_Approvals):
     @documented("get_approval", gives={200: shapes.ApprovalShape}, tag="approvals")
     def get(self, request: Request, approval_id: int) -> Response:
         """Return it."""
-        return respond(_shown(self.approval(approval_id)))
+        return respond(_shown(request, self.approval(approval_id)))
 
 
 class Decide(_Approvals):
@@ -131,4 +138,4 @@ class Decide(_Approvals):
         """Approve or reject, once."""
         given = self.body(DecisionBody)
         approval = self.approval(approval_id)
-        return respond(_shown(decide_approval(approval, by=request.user, **given)))
+        return respond(_shown(request, decide_approval(approval, by=request.user, **given)))

@@ -20,11 +20,12 @@ from django_workflow.rest.selecting import (
     runs,
     selected,
 )
-from django_workflow.rest.shown import at, run_shown
+from django_workflow.rest.shown import at, runs_shown
 from django_workflow.rest.verbs import act_on_each, outcome, outcomes, preview
 from django_workflow.runtime.dead_letters import Group, dead_letters
 from django_workflow.runtime.deletion import delete_runs
 from django_workflow.runtime.handler_again import with_handler_to_run
+from django_workflow.runtime.veils import Veil
 
 
 class DeadLetters(ApiView):
@@ -38,11 +39,11 @@ class DeadLetters(ApiView):
     def get(self, request: Request) -> Response:
         """List those that fit the filters."""
         asked, sees = self.asked(RunQuery), self.sees
-        rows = fitting(runs(request).dead_letters(), asked, sees=sees).with_reason()
+        rows = fitting(request, runs(request).dead_letters(), asked, sees=sees).with_reason()
         return respond(
             page(
                 request, rows, ("-created_at", "id"),
-                lambda found: [run_shown(run, sees=sees) for run in found], asked,
+                lambda found: runs_shown(request, found, sees=sees), asked,
             )
         )  # fmt: skip
 
@@ -56,11 +57,12 @@ class Groups(ApiView):
     def get(self, request: Request) -> Response:
         """Count them by error: those whose errors are alike have one fingerprint, which is a filter."""
         found, sees = dead_letters(runs(request)), self.sees
-        told = [_group_shown(group, sees=sees) for group in found.groups]
+        veil = Veil(request)
+        told = [_group_shown(group, veil, sees=sees) for group in found.groups]
         return respond({"results": told, "truncated": found.is_cut})
 
 
-def _group_shown(group: Group, *, sees: bool) -> dict[str, Any]:
+def _group_shown(group: Group, veil: Veil, *, sees: bool) -> dict[str, Any]:
     failure = group.failure if sees else None
     return {
         "fingerprint": group.fingerprint,
@@ -68,7 +70,7 @@ def _group_shown(group: Group, *, sees: bool) -> dict[str, Any]:
         "statuses": dict(group.states.most_common()),
         "step": group.step or None,
         "error_class": None if failure is None else failure.error_class,
-        "message": None if failure is None else failure.message,
+        "message": None if failure is None else veil.text(failure.message),
         "count": group.count,
         "newest": group.newest,
         "first_seen": at(group.first_seen),
@@ -86,7 +88,7 @@ class _Letters(ApiView):
     def chosen(self) -> tuple[dict[str, Any], list[str], bool]:
         """Return what was given, the ids that are meant, and whether there are more."""
         given = self.body(self.takes)
-        return given, *selected(given, self.letters(), self.letters(), sees=self.sees)
+        return given, *selected(self.request, given, self.letters(), self.letters(), sees=self.sees)
 
     def previewed(self, ids: list[str], *, more: bool) -> Response:
         """Answer with what the verb would be done to."""

@@ -29,9 +29,11 @@ from django_workflow.rest.shown import (
     failed,
     log_shown,
     run_shown,
+    runs_shown,
     step_shown,
     webhook_shown,
 )
+from django_workflow.runtime.veils import Veil
 
 #: How long a request for a result waits at most.
 LONGEST_WAIT_SECONDS = 30.0
@@ -92,11 +94,11 @@ class Runs(ApiView):
     def get(self, request: Request) -> Response:
         """List the runs that fit the filters."""
         asked, sees = self.asked(RunQuery), self.sees
-        rows = fitting(runs(request), asked, sees=sees).with_reason()
+        rows = fitting(request, runs(request), asked, sees=sees).with_reason()
         return respond(
             page(
                 request, rows, ("-created_at", "id"),
-                lambda found: [run_shown(run, sees=sees) for run in found], asked,
+                lambda found: runs_shown(request, found, sees=sees), asked,
             )
         )  # fmt: skip
 
@@ -109,7 +111,8 @@ class OneRun(ApiView):
     @documented("get_run", gives={200: shapes.RunShape}, tag="runs")
     def get(self, request: Request, run_id: str) -> Response:
         """Return it."""
-        return respond(run_shown(run_of(request, run_id), sees=self.sees, whole=True))
+        run = run_of(request, run_id)
+        return respond(run_shown(run, Veil(request, [run]), sees=self.sees, whole=True))
 
 
 class _OfRun(ApiView):
@@ -130,8 +133,9 @@ class Steps(_OfRun):
     def get(self, request: Request, run_id: str) -> Response:
         """List them in the order in which they were met."""
         run, sees = run_of(request, run_id), self.sees
+        veil = Veil(request, [run])
         rows = Step.objects.using(settings().DATABASE).filter(run_id=run.id)
-        return self.listed(run, rows, lambda step: step_shown(step, run, sees=sees))
+        return self.listed(run, rows, lambda step: step_shown(step, run, veil, sees=sees))
 
 
 class Attempts(_OfRun):
@@ -143,8 +147,9 @@ class Attempts(_OfRun):
         run, sees = run_of(request, run_id), self.sees
         steps = Step.objects.using(settings().DATABASE).filter(run_id=run.id)
         names = dict(steps.values_list("key", "name")) if sees else {}
+        veil = Veil(request, [run])
         return self.listed(
-            run, run.attempts.all(), lambda one: attempt_shown(one, run, names, sees=sees)
+            run, run.attempts.all(), lambda one: attempt_shown(veil.row(one), run, names, sees=sees)
         )
 
 
@@ -165,7 +170,8 @@ class Actions(_OfRun):
     def get(self, request: Request, run_id: str) -> Response:
         """List who did what, why, and through which door."""
         run = run_of(request, run_id)
-        return self.listed(run, run.actions, action_shown)
+        veil = Veil(request, [run])
+        return self.listed(run, run.actions, lambda one: action_shown(veil.row(one)))
 
 
 class Webhooks(_OfRun):
@@ -210,6 +216,7 @@ class Result(ApiView):
             with contextlib.suppress(RunNotFinishedError):
                 run.wait(seconds)
             run = run_of(request, run_id)
+        Veil(request, [run]).row(run)
         content = {
             "workflow_run_id": run.id,
             "status": str(run.status),

@@ -21,6 +21,7 @@ from django_workflow.rest.paging import page
 from django_workflow.rest.problems import ProblemError
 from django_workflow.rest.runs import workflow_of
 from django_workflow.rest.shown import at
+from django_workflow.runtime.veils import Veil
 
 logger = logging.getLogger(__name__)
 
@@ -61,7 +62,8 @@ class ScheduleBody(Shape):
     priority = Whole(required=False)
 
 
-def _shown(schedule: Schedule) -> dict[str, Any]:
+def _shown(request: Any, schedule: Schedule) -> dict[str, Any]:
+    veil = Veil(request)
     return {
         "schedule_id": schedule.id,
         "workflow": schedule.workflow,
@@ -75,9 +77,9 @@ def _shown(schedule: Schedule) -> dict[str, Any]:
         "paused": schedule.is_paused,
         "next_fires": [at(one) for one in schedule.next_fires(FIRES)],
         "last_slot": at(schedule.last_slot_at),
-        "last_run": schedule.last_run_id or None,
+        "last_run": veil.id(schedule.last_run_id) or None,
         "skipped": schedule.skipped,
-        "note": schedule.note,
+        "note": veil.text(schedule.note),
     }
 
 
@@ -113,7 +115,9 @@ class Schedules(_Schedules):
         if asked.get("workflow"):
             rows = rows.filter(workflow=asked["workflow"])
         return respond(
-            page(request, rows, ("id",), lambda found: [_shown(one) for one in found], asked)
+            page(
+                request, rows, ("id",), lambda found: [_shown(request, one) for one in found], asked
+            )
         )
 
 
@@ -129,7 +133,7 @@ class OneSchedule(_Schedules):
     @documented("get_schedule", gives={200: shapes.ScheduleShape}, tag="schedules")
     def get(self, request: Request, schedule_id: str) -> Response:
         """Return it."""
-        return respond(_shown(_schedule_of(schedule_id)))
+        return respond(_shown(request, _schedule_of(schedule_id)))
 
     @documented(
         "put_schedule", takes=ScheduleBody, gives={200: shapes.ScheduleShape}, tag="schedules"
@@ -143,7 +147,7 @@ class OneSchedule(_Schedules):
             cron, schedule_id=schedule_id, payload=payload, by=self.actor, **given
         )
         self.tell(schedule_id, "put")
-        return respond(_shown(found))
+        return respond(_shown(request, found))
 
     @documented("delete_schedule", gives={204: None}, tag="schedules")
     def delete(self, request: Request, schedule_id: str) -> Response:
@@ -184,7 +188,7 @@ class PauseSchedule(_Steer):
         """Fire no slot until it is resumed."""
         found = _schedule_of(schedule_id).pause()
         self.tell(schedule_id, "pause")
-        return respond(_shown(found))
+        return respond(_shown(request, found))
 
 
 class ResumeSchedule(_Steer):
@@ -195,7 +199,7 @@ class ResumeSchedule(_Steer):
         """Fire again, from the next slot on."""
         found = _schedule_of(schedule_id).resume()
         self.tell(schedule_id, "resume")
-        return respond(_shown(found))
+        return respond(_shown(request, found))
 
 
 class RunSchedule(_Steer):

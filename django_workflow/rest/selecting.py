@@ -15,12 +15,15 @@ from django_workflow.rest.base import PageQuery
 from django_workflow.rest.fields import Shape, Text, Truth
 from django_workflow.rest.problems import ProblemError
 from django_workflow.runtime.dead_letters import dead_letters
+from django_workflow.runtime.veils import Veil
 from django_workflow.runtime.visibility import visible_runs
 
 STATES = [status.value for status in RunStatus]
 #: How many runs one request changes at most.
 MOST_AT_ONCE = 1000
 ABOUT = "As `app.model:key`."
+#: Filters that name another run.
+OTHERS = ("parent", "restarted_from")
 EXACT = ("workflow", "parent", "restarted_from", "failed_step")
 
 
@@ -91,14 +94,15 @@ def run_of(request: Any, run_id: str) -> Run:
     return found
 
 
-def fitting(found: RunQuerySet, asked: Mapping[str, Any], *, sees: bool) -> RunQuerySet:
+def fitting(
+    request: Any, found: RunQuerySet, asked: Mapping[str, Any], *, sees: bool
+) -> RunQuerySet:
     """Return those of these runs that fit the filters.
 
     Raises:
         ProblemError: errors are asked for by one who may not see them.
     """
-    exact = {name: asked[name] for name in EXACT if asked.get(name)}
-    found = found.filter(**exact)
+    found = _exactly(request, found, asked)
     if asked.get("status"):
         found = found.filter(status__in=asked["status"])
     found = found.labelled(*dict.fromkeys(asked.get("label", ())))
@@ -126,8 +130,16 @@ def fitting(found: RunQuerySet, asked: Mapping[str, Any], *, sees: bool) -> RunQ
     return found
 
 
+def _exactly(request: Any, found: RunQuerySet, asked: Mapping[str, Any]) -> RunQuerySet:
+    veil = Veil(request)
+    if any(veil.hides(asked.get(name)) for name in OTHERS):
+        # That a run which is not there has children is not told.
+        return found.none()
+    return found.filter(**{name: asked[name] for name in EXACT if asked.get(name)})
+
+
 def selected(
-    given: Mapping[str, Any], usual: RunQuerySet, known: RunQuerySet, *, sees: bool
+    request: Any, given: Mapping[str, Any], usual: RunQuerySet, known: RunQuerySet, *, sees: bool
 ) -> tuple[list[str], bool]:
     """Return the ids that are meant, the oldest run first, and whether there are more of them.
 
@@ -145,6 +157,6 @@ def selected(
         return list(dict.fromkeys(given["ids"])), False
     asked = given.get("filter") or {}
     among = known if asked.get("status") else usual
-    found = fitting(among, asked, sees=sees).order_by("created_at", "id")
+    found = fitting(request, among, asked, sees=sees).order_by("created_at", "id")
     ids = list(found.values_list("pk", flat=True)[: MOST_AT_ONCE + 1])
     return ids[:MOST_AT_ONCE], len(ids) > MOST_AT_ONCE

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -9,6 +10,7 @@ from django_workflow.core.plain import plain
 from django_workflow.core.types import DEAD_LETTER, Failure
 from django_workflow.models import Action, Attempt, Run, RunLog, Step, Webhook
 from django_workflow.models.shown import shown_line, shown_progress, shown_state
+from django_workflow.runtime.veils import Veil
 
 
 def at(value: datetime | None) -> str | None:
@@ -21,8 +23,9 @@ def failed(failure: Failure | None) -> dict[str, Any] | None:
     return None if failure is None else dict(failure.to_json())
 
 
-def run_shown(run: Run, *, sees: bool, whole: bool = False) -> dict[str, Any]:
+def run_shown(run: Run, veil: Veil, *, sees: bool, whole: bool = False) -> dict[str, Any]:
     """Return a run; best asked of one that `with_reason()` has fetched. ``whole``: with what is in files, too."""
+    veil.row(run)
     progress = shown_progress(run)
     about = None if run.about_type is None else {"type": run.about_type, "id": run.about_id}
     return {
@@ -30,15 +33,15 @@ def run_shown(run: Run, *, sees: bool, whole: bool = False) -> dict[str, Any]:
         "workflow": run.workflow,
         "version": run.version,
         "status": str(run.status),
-        "reason": reason_of(run, sees=sees),
+        "reason": reason_of(run, veil, sees=sees),
         "labels": run.labels,
         "about": about,
         "triggered_by": run.triggered_by or None,
         "created_at": at(run.created_at),
         "started_at": at(run.started_at),
         "finished_at": at(run.finished_at),
-        "parent": run.parent_id,
-        "restarted_from": run.restarted_from_id,
+        "parent": veil.id(run.parent_id),
+        "restarted_from": veil.id(run.restarted_from_id),
         "schedule_id": run.schedule_id,
         "generation": run.generation,
         "shows_payload": sees,
@@ -51,16 +54,23 @@ def run_shown(run: Run, *, sees: bool, whole: bool = False) -> dict[str, Any]:
     }
 
 
-def reason_of(run: Run, *, sees: bool) -> str | None:
+def runs_shown(request: Any, found: Sequence[Run], *, sees: bool) -> list[dict[str, Any]]:
+    """Return a page of runs to who asks."""
+    veil = Veil(request, found)
+    return [run_shown(run, veil, sees=sees) for run in found]
+
+
+def reason_of(run: Run, veil: Veil, *, sees: bool) -> str | None:
     """Return why a run is not going on; None where that would tell an error to one who may not see it."""
     if sees:
-        return run.reason
+        return veil.text(run.reason)
     tells_error = run.status in DEAD_LETTER or any(step.failure_text for step in run.waiting_for)
-    return None if tells_error else run.reason
+    return None if tells_error else veil.text(run.reason)
 
 
-def step_shown(step: Step, run: Run, *, sees: bool) -> dict[str, Any]:
+def step_shown(step: Step, run: Run, veil: Veil, *, sees: bool) -> dict[str, Any]:
     """Return a step of this run."""
+    veil.row(step)
     step.run = run
     hides = not sees and step.failure_text is not None
     result = run.mask.step(step.name, plain(step.result_text)) if sees else None
@@ -71,7 +81,7 @@ def step_shown(step: Step, run: Run, *, sees: bool) -> dict[str, Any]:
         "status": str(step.status),
         "sequence": step.sequence,
         "attempts": step.attempts,
-        "reason": step.reason if step.is_open and not hides else None,
+        "reason": veil.text(step.reason) if step.is_open and not hides else None,
         "result": result,
         "failure": failed(step.failure) if sees else None,
         "created_at": at(step.created_at),

@@ -20,6 +20,7 @@ from django_workflow.rest.fields import Shape, Text, Texts, Whole
 from django_workflow.rest.problems import ProblemError
 from django_workflow.rest.runs import workflow_of
 from django_workflow.rest.selecting import MOST_AT_ONCE, runs
+from django_workflow.runtime.veils import Veil
 from django_workflow.runtime.visibility import sees_all_runs
 from django_workflow.views import resolved
 
@@ -106,8 +107,9 @@ class _Trigger(ApiView):
         return row
 
 
-def _told(run: Any) -> dict[str, Any]:
-    return {"workflow_run_id": run.id, "created": run.created}
+def _told(run: Any, veil: Veil) -> dict[str, Any]:
+    # The run of a singleton key, which somebody else may have started.
+    return {"workflow_run_id": veil.id(run.id), "created": run.created}
 
 
 class Trigger(_Trigger):
@@ -126,7 +128,10 @@ class Trigger(_Trigger):
         payload = given.pop("payload", None)
         self.check_free([given[name] for name in ("workflow_run_id",) if name in given])
         run = workflow.trigger(payload, **self.options(given))
-        response = respond(_told(run), 201 if run.created else 200)
+        veil = Veil(request)
+        response = respond(_told(run, veil), 201 if run.created else 200)
+        if not run.created and veil.hides(run.id):
+            return response
         match = request.resolver_match
         place = match.namespace if match else ""
         response["Location"] = request.build_absolute_uri(reverse(f"{place}:run", args=[run.id]))
@@ -146,4 +151,4 @@ class TriggerMany(_Trigger):
         payloads = given.pop("payloads")
         self.check_free(given.get("workflow_run_ids", []))
         found = workflow.trigger_many(payloads, **self.options(given))
-        return respond({"results": [_told(run) for run in found]})
+        return respond({"results": [_told(run, Veil(request)) for run in found]})

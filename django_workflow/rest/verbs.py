@@ -240,7 +240,7 @@ class Many(ApiView):
     def do(self) -> Response:
         """Do the verb to each of the selected runs."""
         given = self.body(self.takes)
-        ids, more = selected(given, self.usual(), self.known(), sees=self.sees)
+        ids, more = selected(self.request, given, self.usual(), self.known(), sees=self.sees)
         options = {name: given[name] for name in self.given if name in given}
         if given.get("dry_run"):
             return self.preview(ids, more=more, **options)

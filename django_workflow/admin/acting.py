@@ -18,6 +18,7 @@ from django.utils.translation import ngettext
 from django_workflow.admin.base import ReadOnlyAdmin, may_see_payloads
 from django_workflow.admin.run_page import RunPages
 from django_workflow.admin.run_verbs import MORE_ON_PAGE, ON_PAGE, START
+from django_workflow.admin.seeing import veil_over
 from django_workflow.admin.verbs import (
     MOST_AT_ONCE,
     ON_LIST,
@@ -104,11 +105,12 @@ class ActingAdmin(RunPages, ReadOnlyAdmin):
                     self._keep(request, verb, run, form.cleaned_data["why"])
                     self._tell(request, verb, run)
                     return HttpResponseRedirect(self.run_url(outcome.made) if outcome.made else url)
-                form.add_error(None, outcome.text)
+                text = veil_over(request, run).text(outcome.text)
+                form.add_error(None, text)
                 # Somebody was quicker, or it can no longer be done: the form is of no use then.
                 run.refresh_from_db()
                 if verb.refusal(run):
-                    self.message_user(request, outcome.text, messages.ERROR)
+                    self.message_user(request, text, messages.ERROR)
                     return HttpResponseRedirect(url)
         return self.ask(
             request,

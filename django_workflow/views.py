@@ -282,5 +282,9 @@ def _triggered(workflow: Workflow[Any, Any], payload: Any, options: dict[str, An
         logger.exception("A run of %s could not be triggered", workflow.name)
         detail = "The payload cannot be stored at this moment: try again later."
         raise RefusedError(HTTPStatus.SERVICE_UNAVAILABLE, detail) from error
-    content = {"workflow_run_id": run.id, "created": run.created}
+    # A singleton that skips makes no run.
+    content = {
+        "workflow_run_id": None if run is None else run.id,
+        "created": run is not None and run.created,
+    }
     return JsonResponse(content, status=HTTPStatus.ACCEPTED)

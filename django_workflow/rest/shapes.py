@@ -94,9 +94,9 @@ class RunPage(Shape):
 
 
 class TriggeredShape(Shape):
-    """What a trigger gives."""
+    """What a trigger gives; no ID where a singleton skips it."""
 
-    workflow_run_id = text()
+    workflow_run_id = text(none=True)
     created = serializers.BooleanField()
 
 

@@ -108,7 +108,9 @@ class _Trigger(ApiView):
 
 
 def _told(run: Any, veil: Veil) -> dict[str, Any]:
-    # The run of a singleton key, which somebody else may have started.
+    # A singleton that skips makes no run, and that of its key may be somebody else's.
+    if run is None:
+        return {"workflow_run_id": None, "created": False}
     return {"workflow_run_id": veil.id(run.id), "created": run.created}
 
 
@@ -122,15 +124,16 @@ class Trigger(_Trigger):
         tag="runs",
     )
     def post(self, request: Request, name: str) -> Response:
-        """Start a run: 201, or 200 if this one was started before, with the same ID and payload."""
+        """Start a run: 201, or 200 if this one was started before, with the same ID and payload, or is not needed."""
         workflow = self.workflow(name)
         given = self.body(TriggerBody)
         payload = given.pop("payload", None)
         self.check_free([given[name] for name in ("workflow_run_id",) if name in given])
         run = workflow.trigger(payload, **self.options(given))
         veil = Veil(request)
-        response = respond(_told(run, veil), 201 if run.created else 200)
-        if not run.created and veil.hides(run.id):
+        told = _told(run, veil)
+        response = respond(told, 201 if told["created"] else 200)
+        if run is None or told["workflow_run_id"] != run.id:
             return response
         match = request.resolver_match
         place = match.namespace if match else ""

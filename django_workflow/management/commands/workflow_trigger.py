@@ -58,7 +58,9 @@ class Command(WorkflowCommand):
             delay=options["delay"],
             by=operator(),
         )
-        if wait:
+        if run is None:
+            self._tell_skipped(name)
+        elif wait:
             follow(self, run, limit, tells=False)
         elif self.as_json:
             self.screen.json(run_as_json(run, with_steps=True))
@@ -66,6 +68,14 @@ class Command(WorkflowCommand):
             known = "Triggered" if run.created else "Found, triggered before:"
             self.screen.lines(
                 [f"{known} run {run.id} of {name}.", f"Follow it: manage.py workflow_show {run.id}"]
+            )
+
+    def _tell_skipped(self, name: str) -> None:
+        if self.as_json:
+            self.screen.json({"workflow_run_id": None, "created": False})
+        else:
+            self.screen.lines(
+                [f"Triggered nothing: a run of {name} under the same singleton key has not ended."]
             )
 
 

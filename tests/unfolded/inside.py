@@ -29,7 +29,9 @@ from django_workflow.models import Approval, Run, Waiter, Webhook
 from django_workflow.runtime.dead_letters import dead_letters
 from django_workflow.runtime.worker import drain
 from tests.app.models import Note
+from tests.windows import start_types
 from tests.windows.test_admin_pages import browser
+from tests.windows.test_start_form import FULL
 
 __all__ = ["browser"]
 
@@ -56,6 +58,9 @@ def unfold_run(ctx: WorkflowContext[str]) -> None:
     ctx.run("refuse", refuse, ctx.request_payload)
 
 
+typed = workflow(name="unfold_typed", transport="inline")(start_types.everything)
+
+
 @pytest.fixture
 def pages(settings: Any) -> list[str]:
     """The address of every page, with a row for each."""
@@ -70,6 +75,7 @@ def pages(settings: Any) -> list[str]:
     unfold_run.schedule("0 3 * * *", schedule_id="nightly")
     flow_control("key").set(parallelism=1)
     notify("for-nobody", {"n": 1})
+    typed.trigger(FULL, workflow_run_id="typed")
     drain()
     mark = dead_letters().groups[0].fingerprint
     approval = str(Approval.objects.get().pk)
@@ -80,6 +86,7 @@ def pages(settings: Any) -> list[str]:
         ("run_change", "failed"),
         *((f"run_{verb}", "failed") for verb in ("resume", "edit", "trigger", "happened")),
         *((f"run_{verb}", "waiting") for verb in ("cancel", "notify")),
+        ("run_trigger", "typed"),
         ("dead_letters",),
         ("dead_letters_group", mark, "resume"),
         ("dead_letters_rate", mark, "resume"),

@@ -24,7 +24,7 @@ from django_workflow.core.workflow import registry
 from django_workflow.models import Run
 from django_workflow.runtime.failure import stored_options
 from django_workflow.runtime.forking import Stored
-from django_workflow.runtime.payloads import misfits
+from django_workflow.runtime.payloads import check_payload, misfits
 from django_workflow.runtime.triggering import new_run_id
 
 #: Before the names of the payload's fields.
@@ -137,20 +137,38 @@ class StartForm(ReasonForm):
             for name in list(given)
             if name.startswith(PREFIX)
         }
-        values = {name: value for name, value in values.items() if value is not LEFT_OUT}
         try:
             payload = self._payload_of(values)
             given["payload"] = Stored(codec.dumps(payload, what="payload"))
-        except Exception as error:  # the project's class: it may refuse in its own way
-            self.add_error(None, _("This is no payload: %(error)s") % {"error": error})
+            if self._keeps_hidden(values):
+                check_payload(registry.get(self.run.workflow), payload)
+                return given
+        except (
+            Exception
+        ) as error:  # the project's class and schema: they may refuse in their own way
+            self.add_error(None, self._refusal(values, error))
             return given
         for name, texts in misfits(registry.get(self.run.workflow), payload).items():
             own = PREFIX + name
             self.add_error(own if own in self.fields else None, texts)
         return given
 
+    def _keeps_hidden(self, values: dict[str, Any]) -> bool:
+        """Tell whether a value is taken from the run that the user does not see."""
+        fields: Any = self.fields
+        return any(
+            fields[PREFIX + name].is_hidden and value is fields[PREFIX + name].was
+            for name, value in values.items()
+        )
+
+    def _refusal(self, values: dict[str, Any], error: Exception) -> str:
+        if self._keeps_hidden(values):
+            return _("Such a payload is refused. Why is not shown: it may tell what is hidden.")
+        return _("This is no payload: %(error)s") % {"error": error}
+
     def _payload_of(self, values: dict[str, Any]) -> Any:
         shape: Any = self.shape
+        values = {name: value for name, value in values.items() if value is not LEFT_OUT}
         if shape.is_value:
             return values.get(VALUE_NAME)
         was_dict = self.sees and isinstance(_payload(self.run), dict)

@@ -69,6 +69,10 @@ class CardForm(forms.Form):
     city = forms.CharField(max_length=5)
 
 
+def no_cards(payload: Any) -> Any:
+    raise ValueError(f"the card {payload['card']} is not taken")
+
+
 def everything(ctx: WorkflowContext[Everything]) -> None: ...
 def parcel(ctx: WorkflowContext[Parcel]) -> None: ...
 async def count(ctx: AsyncWorkflowContext[int]) -> None: ...

@@ -336,6 +336,20 @@ def test_what_is_redacted_may_be_given_anew(boss: Client) -> None:
     assert payload_of() == {**CARD, "card": "5500", "is_known": False}
 
 
+@pytest.mark.parametrize("schema", [start_types.CardForm, start_types.no_cards])
+def test_an_error_does_not_tell_what_is_hidden(schema: Any, boss: Client) -> None:
+    made = started("card", CARD, redact=HIDES)
+    registry.remove(made.name)
+    workflow(name=made.name, payload_schema=schema, redact=HIDES)(start_types.card)
+    data = {"payload-city": "Daugavpils", "workflow_run_id": "two"}
+
+    html = sent(boss, data)
+
+    assert "Why is not shown: it may tell what is hidden." in html
+    assert "4111" not in html
+    assert not Run.objects.filter(pk="two").exists()
+
+
 def test_without_view_payload_nothing_is_filled_in_and_nothing_kept(boss: Client) -> None:
     started("card", CARD, redact=["card"])
     user = User.objects.create_user("clerk", is_staff=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -188,6 +189,19 @@ def faults(page: Page) -> list[tuple[str, ...]]:
     found = Axe().run(page, context=OURS, options=CONTRAST).response["violations"]
     nodes = [(one["id"], node["html"][:120]) for one in found for node in one["nodes"]]
     return [*nodes, *[("too wide",)] * is_wide]
+
+
+def test_on_a_site_of_ones_own_they_lead_nowhere_else(pages: list[str]) -> None:
+    client = Client()
+    client.force_login(User.objects.create_superuser("boss"))
+    for path in pages:
+        if "/django_workflow/" not in path:
+            continue
+        response = client.get(path.replace("/admin/", "/back/office/", 1))
+        assert response.status_code == 200, path
+        ours = response.content.decode().partition('id="content"')[2]
+        links = re.findall(r'(?:href|action)="(/[^"]*)"', ours)
+        assert [link for link in links if not link.startswith(("/static/", "/back/office/"))] == []
 
 
 def test_pages_have_their_title_and_the_way_back(look: Any, pages: list[str]) -> None:

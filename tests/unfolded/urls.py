@@ -8,6 +8,7 @@ from django.contrib import admin
 from django.http import HttpRequest, HttpResponse
 from django.urls import include, path
 from unfold.admin import ModelAdmin
+from unfold.sites import UnfoldAdminSite
 
 from django_workflow.admin import WorkflowRunsInline
 from tests.app.models import Note
@@ -18,6 +19,9 @@ class NoteAdmin(ModelAdmin):
     """As the projects of unfold's users have them."""
 
     inlines = [WorkflowRunsInline]
+
+
+office = UnfoldAdminSite(name="office")
 
 
 def as_strict_as_unfold(
@@ -35,7 +39,13 @@ def as_strict_as_unfold(
     return answer
 
 
+# By now every app's models are registered on the site that unfold has put there.
+for model, registered in admin.site._registry.items():
+    if model._meta.app_label == "django_workflow":
+        office.register(model, type(registered))
+
 urlpatterns = [
     path("admin/", admin.site.urls),
+    path("back/office/", office.urls),
     path("workflows/", include("django_workflow.urls")),
 ]

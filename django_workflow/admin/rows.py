@@ -18,7 +18,7 @@ from django.utils.text import capfirst
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from django_workflow.admin.base import STYLE, ReadOnlyAdmin, may_see_payloads
+from django_workflow.admin.base import STYLES, ReadOnlyAdmin, may_see_payloads
 from django_workflow.admin.verbs import REASON_LENGTH
 from django_workflow.core.actors import Actor
 from django_workflow.core.exceptions import WorkflowError
@@ -95,7 +95,7 @@ class SteeredAdmin(ReadOnlyAdmin):
     class Media:
         """Our own style."""
 
-        css = {"all": [STYLE, PAGES_STYLE]}
+        css = {"all": [*STYLES, PAGES_STYLE]}
 
     def describe(self, row: Any) -> str:
         """Return how a row stands, for the log before and after."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.apps import apps
 from django.contrib import admin
 from django.contrib.admin.utils import quote
 from django.db.models import Model, QuerySet
@@ -15,7 +16,11 @@ from django.utils.translation import gettext_lazy as _
 
 from django_workflow.conf import settings
 
-STYLE = "django_workflow/admin.css"
+#: On the variables of Django's admin; where the admin is django-unfold's, a second file gives it these.
+STYLES = [
+    "django_workflow/admin.css",
+    *["django_workflow/unfold.css"] * apps.is_installed("unfold"),
+]
 
 
 class ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
@@ -28,7 +33,7 @@ class ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     class Media:
         """Our own style, on the variables of the admin's."""
 
-        css = {"all": [STYLE]}
+        css = {"all": STYLES}
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         """Read the database that keeps runs."""

@@ -18,7 +18,7 @@ from django.urls import NoReverseMatch, reverse
 from django.utils.functional import cached_property
 from django.utils.translation import gettext_lazy as _
 
-from django_workflow.admin.base import STYLE, may_see_payloads, run_link
+from django_workflow.admin.base import STYLES, may_see_payloads, run_link
 from django_workflow.admin.rows import PAGES_STYLE
 from django_workflow.admin.seeing import veil_over
 from django_workflow.admin.story import took
@@ -111,7 +111,7 @@ class WorkflowRunsInline(InlineModelAdmin):  # type: ignore[type-arg]
     class Media:
         """Our own style, on the variables of the admin's."""
 
-        css = {"all": [STYLE, PAGES_STYLE]}
+        css = {"all": [*STYLES, PAGES_STYLE]}
 
     def get_formset(self, request: HttpRequest, obj: Any = None, **kwargs: Any) -> Any:
         """Return a formset that knows who looks, through which site."""

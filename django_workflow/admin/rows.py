@@ -16,7 +16,7 @@ from django.urls import URLPattern, path, reverse
 from django.utils.text import capfirst
 from django.utils.translation import gettext as _
 
-from django_workflow.admin.base import STYLE, ReadOnlyAdmin, may_see_payloads
+from django_workflow.admin.base import STYLES, ReadOnlyAdmin, may_see_payloads
 from django_workflow.admin.why import WhyForm, logged
 from django_workflow.core.actors import Actor
 from django_workflow.core.exceptions import WorkflowError
@@ -75,7 +75,7 @@ class SteeredAdmin(ReadOnlyAdmin):
     class Media:
         """Our own style."""
 
-        css = {"all": [STYLE, PAGES_STYLE]}
+        css = {"all": [*STYLES, PAGES_STYLE]}
 
     def describe(self, row: Any) -> str:
         """Return how a row stands, for the log before and after."""

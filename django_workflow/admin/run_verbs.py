@@ -12,25 +12,22 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
+from django_workflow.admin.json_text import LONGEST_SHOWN, JSONText, laid_out, shown_payload
+from django_workflow.admin.start_form import StartForm, start_like
 from django_workflow.admin.verbs import FIRST_ON_PAGE, ReasonForm, Verb
 from django_workflow.core.actors import Actor
-from django_workflow.core.codec import codec
 from django_workflow.core.durations import parse_duration
 from django_workflow.core.exceptions import WorkflowError
 from django_workflow.core.flow import PRIORITIES
-from django_workflow.core.plain import plain
 from django_workflow.core.types import DEAD_LETTER, RunStatus, StepKind, StepStatus
 from django_workflow.core.undo import AT_WORK
 from django_workflow.core.workflow import registry
 from django_workflow.models import Run, Step
 from django_workflow.runtime.failure import stored_options
 from django_workflow.runtime.forking import BESIDE, EDITABLE, Stored
-from django_workflow.runtime.triggering import new_run_id
 
 #: A list of more than these would be of no use: the page of a step links to its verbs.
 MOST_OFFERED = 200
-LONGEST_SHOWN = 100_000
-CODE = {"rows": 8, "class": "vLargeTextField dw-code", "spellcheck": "false"}
 ALL = ""
 
 
@@ -67,27 +64,6 @@ def waiting(run: Run) -> list[Step]:
 
 def _is_to_come(moment: Any) -> bool:
     return moment is not None and moment > timezone.now()
-
-
-class JSONText(forms.CharField):
-    """Stored JSON, as a page has shown it; None where nothing was given."""
-
-    def __init__(self, **options: Any) -> None:
-        super().__init__(widget=forms.Textarea(attrs=dict(CODE)), **options)
-
-    def clean(self, value: Any) -> Any:
-        """Return it in its stored form."""
-        text = super().clean(value).strip()
-        if not text:
-            return None
-        try:
-            json.loads(text)
-            codec.loads(text)
-        except (ValueError, RecursionError, WorkflowError) as error:
-            raise forms.ValidationError(
-                _("This is no JSON that could be stored: %(error)s") % {"error": error}
-            ) from error
-        return Stored(text)
 
 
 class StepForm(ReasonForm):
@@ -233,54 +209,8 @@ class EditForm(StepForm):
         return bool(recorded.filter(key=key).exists())
 
 
-class StartForm(ReasonForm):
-    """What a new run is started with."""
-
-    payload = JSONText(label=gettext_lazy("Payload"), required=False)
-    workflow_run_id = forms.CharField(
-        label=gettext_lazy("Run ID"),
-        max_length=128,
-        widget=forms.TextInput(attrs={"class": "vTextField"}),
-        help_text=gettext_lazy("Sent twice, it starts one run."),
-    )
-    labels = forms.CharField(
-        label=gettext_lazy("Labels"),
-        required=False,
-        widget=forms.TextInput(attrs={"class": "vTextField"}),
-        help_text=gettext_lazy("Separated by commas."),
-    )
-    delay = forms.CharField(
-        label=gettext_lazy("Delay"),
-        required=False,
-        widget=forms.TextInput(attrs={"class": "vTextField"}),
-        help_text=gettext_lazy("As 30m or 1d; empty to begin at once."),
-    )
-    field_order = ["payload", "workflow_run_id", "labels", "delay", "why"]
-
-    def __init__(self, data: Any = None, *, runs: Sequence[Run] = (), **given: Any) -> None:
-        super().__init__(data, runs=runs, **given)
-        self.initial["workflow_run_id"] = new_run_id()
-        if runs:
-            self.initial["labels"] = ", ".join(runs[0].labels)
-            if self.sees:
-                self.initial["payload"] = shown_payload(runs[0])
-
-    def clean_labels(self) -> list[str]:
-        """Return them one by one."""
-        return [one.strip() for one in self.cleaned_data["labels"].split(",") if one.strip()]
-
-
 def _named(steps: Any) -> list[tuple[str, Any]]:
     return [(step.key, step.key) for step in steps]
-
-
-def shown_payload(run: Run) -> str:
-    """Return the stored payload, laid out to be changed; empty where a part of it is hidden."""
-    text = run.payload_text
-    if text is None or len(text) > LONGEST_SHOWN:
-        return ""
-    found = plain(text)
-    return "" if run.mask.payload(found) != found else _laid_out(text)
 
 
 def shown_result(run: Run, key: str) -> str:
@@ -288,11 +218,7 @@ def shown_result(run: Run, key: str) -> str:
     found = _steps(run).filter(key=key).values_list("name", "result_text").first()
     if found is None or found[1] is None or len(found[1]) > LONGEST_SHOWN:
         return ""
-    return "" if run.mask.hides_of(found[0]) else _laid_out(found[1])
-
-
-def _laid_out(text: str) -> str:
-    return json.dumps(json.loads(text), indent=2, ensure_ascii=False)
+    return "" if run.mask.hides_of(found[0]) else laid_out(found[1])
 
 
 # When each is possible. The runtime decides; this says it before.
@@ -363,19 +289,6 @@ def _fork(run: Run, by: Actor, given: dict[str, Any]) -> Any:
     changes = {"payload": given["payload"]} if given.get("payload") is not None else {}
     return run.fork(
         given["step"], results=given.get("results"), actor=by, why=given["why"], **changes
-    )
-
-
-def _start(run: Run, by: Actor, given: dict[str, Any]) -> Any:
-    workflow = registry.get(run.workflow)
-    payload = given.get("payload")
-    options: dict[str, Any] = {"delay": given["delay"]} if given.get("delay") else {}
-    return workflow.trigger(
-        None if payload is None else codec.loads(payload.text),
-        workflow_run_id=given["workflow_run_id"],
-        label=given.get("labels") or None,
-        by=by,
-        **options,
     )
 
 
@@ -462,7 +375,7 @@ START = Verb(
     ),
     done=gettext_lazy("taken as a model"),
     refusal=_refuse_start,
-    do=_start,
+    do=start_like,
     form=StartForm,
     makes=True,
 )

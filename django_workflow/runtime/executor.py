@@ -217,7 +217,7 @@ class _Entry:
                 return End.OVER
             if not self.is_beside and stands_back(self.claim):
                 return End.OVER
-            self.journal = journals.take(self.claim, self.target)
+            self.journal = journals.take(self.claim, *filter(None, [self.target]))
             loaded = self.journal.watermark
             size = len(self.journal.records)
             if self._is_done_already():

@@ -32,10 +32,10 @@ class JournalCache:
             OrderedDict()
         )
 
-    def take(self, claim: Claim, target: str = "") -> Journal:
+    def take(self, claim: Claim, *targets: str) -> Journal:
         """Return the journal of the claimed run, up to date as of a moment after the claim.
 
-        Of the open steps it holds the ``target`` of a step delivery alone.
+        Of the open steps it holds the ``targets`` of step deliveries alone, if any are given.
         """
         run = claim.run
         started = run.continued_at or run.started_at or claim.now
@@ -50,7 +50,7 @@ class JournalCache:
         else:
             journal.forget_open()
         if claim.wakes or not claim.is_turn or run.started_at is not None:
-            journal.extend(records.load(run.id, journal.watermark, target=target))
+            journal.extend(records.load(run.id, journal.watermark, targets=targets))
         return journal
 
     def keep(self, journal: Journal, claim: Claim) -> None:
@@ -64,6 +64,13 @@ class JournalCache:
             while self._size > self._limit and len(self._journals) > 1:
                 _, (oldest, _, _) = self._journals.popitem(last=False)
                 self._size -= len(oldest.records)
+
+    def lend(self, journal: Journal, claim: Claim) -> None:
+        """Have the next entry, which is this claim's, find the kept journal as its own, if nobody has taken it."""
+        with self._lock:
+            kept, _, run = self._journals.get(journal.run_id, (None, None, None))
+            if kept is journal and run is not None:
+                self._journals[journal.run_id] = (journal, _standing(claim), run)
 
     def left(self, run_id: str, delivery_id: int, token: int) -> tuple[int, RunRow] | None:
         """Return the run as a pass under this claim has left it, and the wake counter of that moment."""

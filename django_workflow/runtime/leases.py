@@ -116,15 +116,15 @@ class Keeper:
     def _wait(self) -> bool:
         """Wait until there may be something to do; False after a minute without anything held."""
         with self._changed:
-            is_idle = self._is_connected and not self._held
-        if is_idle:
+            if self._held:
+                self._changed.wait(self._pause())
+                return True
+        if self._is_connected:
             # An idle thread keeps no database in use.
             connections.close_all()
             self._is_connected = False
         with self._changed:
-            if not self._held and not self._changed.wait_for(
-                lambda: bool(self._held), timeout=IDLE_SECONDS
-            ):
+            if not self._changed.wait_for(lambda: bool(self._held), timeout=IDLE_SECONDS):
                 self._thread = None
                 return False
             self._changed.wait(self._pause())

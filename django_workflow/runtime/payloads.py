@@ -26,6 +26,20 @@ def check_payload(workflow: Workflow[Any, Any], payload: Any) -> Any:
         ) from error
 
 
+def misfits(workflow: Workflow[Any, Any], payload: Any) -> dict[str, list[str]]:
+    """Return what is wrong with a payload, by place, where its schema is a form or a serializer."""
+    schema = workflow.options.payload_schema
+    if not (isinstance(schema, type) and hasattr(schema, "is_valid")):
+        return {}
+    bound = schema(data=payload if payload is not None else {})
+    if bound.is_valid() or not isinstance(bound.errors, Mapping):
+        return {}
+    return {
+        str(place): [str(one) for one in (found if isinstance(found, list) else [found])]
+        for place, found in bound.errors.items()
+    }
+
+
 def fitting(schema: Any, value: Any) -> Any:
     """Return a value as a schema cleans it: a form or serializer class, or a callable.
 

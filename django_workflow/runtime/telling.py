@@ -57,6 +57,11 @@ class Telling:
         self._spoken = Event()
         self._pace = _Pace()
 
+    @property
+    def has_heard(self) -> bool:
+        """Whether something waits to be written with the next record."""
+        return bool(self._heard)
+
     def begin_pass(self) -> None:
         """Forget what the last pass said between steps and did not get written: this one says it again."""
         self._heard = [heard for heard in self._heard if heard.told.number is None]

@@ -10,7 +10,7 @@ import logging
 import os
 import socket
 from collections import deque
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from datetime import timedelta
 from functools import partial
 from threading import Event, get_ident
@@ -27,7 +27,8 @@ from django_workflow.runtime.couriers import couriers
 from django_workflow.runtime.executor import End, enter
 from django_workflow.runtime.failure import trouble_delay
 from django_workflow.runtime.leases import Held, keeper
-from django_workflow.runtime.performer import Allowance
+from django_workflow.runtime.performer import Allowance, Performer
+from django_workflow.runtime.together import Together, may_join
 from django_workflow.runtime.trouble import DeliveryTroubleError, refuse_open_transaction
 from django_workflow.store import claims
 from django_workflow.store.rows import Claim
@@ -119,9 +120,40 @@ def _carry_each(waiting: deque[Held], worker: str) -> None:
             one = waiting.popleft()
         except IndexError:
             return
+        others = _join(one, waiting)
+        if others:
+            _carry_together([one, *others])
+            continue
         if keeper.begin(one):
             carry(one.claim, worker)
         keeper.let_go(one)
+
+
+def _join(one: Held, waiting: deque[Held]) -> list[Held]:
+    """Take the claims out that can be carried out together with this one."""
+    others: list[Held] = []
+    if may_join(one.claim) and transport_name(one.claim) == "inline":
+        while (
+            waiting and waiting[0].claim.run_id == one.claim.run_id and may_join(waiting[0].claim)
+        ):
+            others.append(waiting.popleft())
+    return others
+
+
+def _carry_together(held: list[Held]) -> None:
+    together = Together([one.claim for one in held])
+    try:
+        for one in held:
+            if not stopping.is_set() and keeper.begin(one):
+                together.begin(one.claim)
+                _deliver(one.claim, partial(carry_inline, performer=together.performer))
+    finally:
+        together.flush()
+        for claim, error in together.troubled:
+            put_off(claim, f"The database did not answer: {error}")
+    for one in held:
+        if one.begun is not None:
+            keeper.let_go(one)
 
 
 def _release(held: list[Held]) -> None:
@@ -152,8 +184,12 @@ def transport_name(claim: Claim) -> str:
 def carry(claim: Claim, worker: str) -> None:
     """Have one claimed delivery carried out; whatever goes wrong on the way is put off, never lost."""
     run_started(claim)
+    _deliver(claim, lambda claim: get_transport(transport_name(claim)).deliver(claim))
+
+
+def _deliver(claim: Claim, deliver: Callable[[Claim], None]) -> None:
     try:
-        get_transport(transport_name(claim)).deliver(claim)
+        deliver(claim)
     except DeliveryTroubleError as error:
         put_off(claim, str(error), survived=error.survived)
     except DatabaseError as error:
@@ -189,10 +225,11 @@ def put_off(claim: Claim, reason: str, *, survived: bool = False) -> None:
         )
 
 
-def carry_inline(claim: Claim) -> None:
+def carry_inline(claim: Claim, performer: Callable[..., Performer] = Performer) -> None:
     """Pass a run in this process, for as long as the pass budget lasts; then it takes its turn behind the others."""
     workflow = registry.find(claim.run.workflow)
     steps = workflow.options.steps_per_pass if workflow is not None else None
     allowance = Allowance(budget=settings().PASS_BUDGET, steps=steps or settings().STEPS_PER_PASS)
-    if enter(claim, worker=worker_name(), allowance=allowance) is End.AGAIN:
+    entered = enter(claim, worker=worker_name(), allowance=allowance, performer=performer)
+    if entered is End.AGAIN:
         claims.give_back(claim, due_in=timedelta(0))

@@ -42,18 +42,18 @@ class Recorded(NamedTuple):
     finished_at: datetime | None
 
 
-def load(run_id: str, after: int = 0, *, target: str = "") -> list[Record]:
+def load(run_id: str, after: int = 0, *, targets: Sequence[str] = ()) -> list[Record]:
     """Return the records of a run beyond a sequence number, and all open steps after them.
 
-    With a ``target``, of the open ones that one alone: each step of a fan-out would read all the others.
+    With ``targets``, of the open ones those alone: each step of a fan-out would read all the others.
     """
     key = dialect().name("key")
-    among, wanted = (f" AND {key} = %s", (target,)) if target else ("", ())
+    among = f" AND {key} IN ({', '.join(['%s'] * len(targets))})" if targets else ""
     with connection().cursor() as cursor:
         cursor.execute(
             f"SELECT {key}, name, branch, kind, status, sequence, arguments_text, result_text, failure_text, attempts, "
             f"delivered, wake_at, finished_at, id FROM {STEP} WHERE run_id = %s AND (sequence > %s OR sequence IS NULL{among})",
-            (run_id, after, *wanted),
+            (run_id, after, *targets),
         )
         rows = list(cursor.fetchall())
     # In sequence; what is open stands behind, in the order in which it was met.
@@ -138,6 +138,25 @@ def _record(claim: Claim, row: StepRow) -> Recorded:
             return Recorded(sequence, moment_of(cursor.fetchone()[0]))
     # Not raised inside: a delivery of a step that is recorded already ends, as it does in PostgreSQL's one statement.
     raise fenced(claim, f'Step "{row.name}"')
+
+
+def record_together(ended: Sequence[tuple[Claim, StepRow]]) -> list[Recorded | None]:
+    """Write the results of several step deliveries of one run in one transaction, each under its own token.
+
+    None stands for a result whose claim is stale: nothing of it was written, and it concerns no other.
+    """
+    done: list[Recorded | None] = []
+    with transaction.atomic(using=settings().DATABASE):
+        with connection().cursor() as cursor:
+            # The first record locks the turn, and nobody may wait for a step's delivery who holds that.
+            ids = [claim.delivery_id for claim, _ in ended]
+            dialect().lock_deliveries(cursor, ended[0][0].run_id, ids)
+        for claim, row in ended:
+            try:
+                done.append(_record(claim, row))
+            except DeliveryFencedError:
+                done.append(None)
+    return done
 
 
 def put_off(

@@ -164,11 +164,12 @@ class Portable:
         # Nothing to do where a foreign key is checked by the statement that writes it, or where there is one writer.
         return True
 
-    def lock_deliveries(self, cursor: Any, run_id: str) -> None:
-        """Lock the deliveries of a run: those of steps first, then the turn; see `runs.lock()`."""
+    def lock_deliveries(self, cursor: Any, run_id: str, ids: Sequence[int] = ()) -> None:
+        """Lock the deliveries of a run, or of these: those of steps first, then the turn; see `runs.lock()`."""
+        among = f" AND id IN ({', '.join(['%s'] * len(ids))})" if ids else ""
         cursor.execute(
-            f"SELECT id FROM {DELIVERY} WHERE run_id = %s ORDER BY step_key DESC, id FOR UPDATE",
-            (run_id,),
+            f"SELECT id FROM {DELIVERY} WHERE run_id = %s{among} ORDER BY step_key DESC, id FOR UPDATE",
+            (run_id, *ids),
         )
 
     def raise_wakes(self, cursor: Any, run_id: str) -> int:
@@ -238,12 +239,14 @@ class MariaDB(Portable):
     delivery, and somebody who came by the run, would otherwise wait for each other.
     """
 
-    def lock_deliveries(self, cursor: Any, run_id: str) -> None:
+    def lock_deliveries(self, cursor: Any, run_id: str, ids: Sequence[int] = ()) -> None:
         """See `Portable.lock_deliveries()`."""
         cursor.execute(
             f"SELECT id FROM {DELIVERY} WHERE run_id = %s ORDER BY step_key DESC, id", (run_id,)
         )
         for (delivery_id,) in cursor.fetchall():
+            if ids and delivery_id not in ids:
+                continue
             cursor.execute(f"SELECT id FROM {DELIVERY} WHERE id = %s FOR UPDATE", (delivery_id,))
 
     def claimable(
@@ -291,7 +294,7 @@ class SQLite(Portable):
     quote = '"'
     ignore = "INSERT OR IGNORE INTO"
 
-    def lock_deliveries(self, cursor: Any, run_id: str) -> None:
+    def lock_deliveries(self, cursor: Any, run_id: str, ids: Sequence[int] = ()) -> None:
         """Do nothing: a transaction that has begun is alone."""
 
     def database_now(self, offset: timedelta) -> Fragment:

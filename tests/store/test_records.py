@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from django.db import transaction
+from django.db import DatabaseError, transaction
 
 from django_workflow.core.exceptions import DeliveryFencedError
 from django_workflow.models import Attempt, Delivery, Step
@@ -535,3 +536,29 @@ def test_turn_is_not_ended_as_a_step_delivery() -> None:
 
     assert not runs.end_step_delivery(claim)
     assert the_turn().leased_by == "worker"
+
+
+def test_results_written_together_each_have_their_token_and_number() -> None:
+    a, b, c = fan_out("a", "b", "c")
+    stale = replace(b, token=b.token - 1)
+
+    done = records.record_together(
+        [(claim, completed(claim.step_key, registered=True)) for claim in (a, stale, c)]
+    )
+
+    assert [one and one.sequence for one in done] == [1, None, 2]
+    assert the_step("a").sequence == 1
+    assert the_step("b").sequence is None
+    assert [one.step_key for one in Delivery.objects.exclude(step_key="")] == ["b"]
+    assert is_due(the_turn())
+
+
+def test_results_written_together_leave_nothing_when_one_cannot_be_written() -> None:
+    a, b = fan_out("a", "b")
+    before = everything()
+    without_status = completed("b", registered=True, status=None)
+
+    with pytest.raises(DatabaseError), transaction.atomic():
+        records.record_together([(a, completed("a", registered=True)), (b, without_status)])
+
+    assert everything() == before

@@ -1,0 +1,296 @@
+"""Steps of a fan-out that one worker has claimed together: recorded at once, and yet each by itself."""
+
+from __future__ import annotations
+
+from collections import Counter
+from contextlib import suppress
+from functools import partial
+from threading import Event
+from time import monotonic
+from typing import Any
+
+import pytest
+from django.db import OperationalError, connection
+
+from django_workflow import AsyncWorkflowContext, WorkflowContext, current_step, workflow
+from django_workflow.core.exceptions import RunStateError
+from django_workflow.models import Attempt, Delivery, Step
+from django_workflow.runtime import leases, together, worker
+from django_workflow.runtime.worker import drain, stopping
+from django_workflow.signals import step_completed
+from django_workflow.store import records
+from tests.app.models import Note
+from tests.concurrency.together import (
+    PATIENCE_SECONDS,
+    Gate,
+    Threads,
+    bodies,
+    eventually,
+    expire_leases,
+    finished,
+)
+from tests.store.made import PAST
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+NAMES = ["a", "b", "c", "d", "e", "f"]
+
+
+@workflow(name="together_six", retries=0)
+def six(ctx: WorkflowContext[Any]) -> list[int]:
+    branches = [partial(ctx.run, name, bodies, name) for name in NAMES]
+    return [*ctx.parallel(*branches)]
+
+
+@workflow(name="together_six_async", retries=0)
+async def six_async(ctx: AsyncWorkflowContext[Any]) -> list[int]:
+    branches = [partial(ctx.run, name, bodies, name) for name in NAMES]
+    return [*await ctx.parallel(*branches)]
+
+
+@workflow(name="together_retried", retries=1, retry_delay=0)
+def retried(ctx: WorkflowContext[Any]) -> list[int]:
+    return [*ctx.parallel(*[partial(ctx.run, name, bodies, name) for name in NAMES])]
+
+
+@workflow(name="together_mixed")
+def mixed(ctx: WorkflowContext[Any]) -> tuple[Any, ...]:
+    def note() -> int:
+        return Note.objects.create(text=bodies("note")).pk
+
+    def telling() -> int:
+        current_step().log("from the body")
+        return bodies("telling")
+
+    return ctx.parallel(
+        lambda: ctx.run("a", bodies, "a"),
+        lambda: ctx.atomic("note", note),
+        lambda: ctx.run("telling", telling),
+        lambda: [ctx.run("b", bodies, "b"), ctx.run("c", bodies, "c")],
+    )
+
+
+@pytest.fixture
+def unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Take all six in one batch and keep their results back until the last has ended, however slow the machine is."""
+    monkeypatch.setattr(worker, "_pace", worker._Pace())
+    monkeypatch.setattr(leases, "PATIENCE_SECONDS", 60.0)
+    monkeypatch.setattr(together, "RECORDED_WITHIN", 60.0)
+
+
+def statements() -> tuple[Counter[str], Any]:
+    """Return a counter of what goes to the database, and its wrapper."""
+    counted: Counter[str] = Counter()
+
+    def wrapper(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
+        if "result_text, failure_text, attempts, delivered, wake_at, finished_at, id" in sql:
+            counted["loads"] += 1
+        return execute(sql, params, many, context)
+
+    return counted, connection.execute_wrapper(wrapper)
+
+
+@pytest.mark.usefixtures("unhurried")
+@pytest.mark.parametrize("workflow", [six, six_async], ids=["sync", "async"])
+def test_a_batch_is_loaded_once_and_recorded_at_once(
+    workflow: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batches: list[list[str]] = []
+
+    def recorded(ended: Any) -> Any:
+        batches.append([row.key for _, row in ended])
+        return record_together(ended)
+
+    record_together = records.record_together
+    monkeypatch.setattr(records, "record_together", recorded)
+    run = workflow.trigger()
+    counted, counting = statements()
+
+    with counting:
+        drain()
+
+    assert finished(run).result == [1] * 6
+    assert [len(batch) for batch in batches] == [6]
+    # The turn's for its second pass, and that of the six.
+    assert counted["loads"] == 2
+    assert sorted(step.sequence for step in Step.objects.all()) == [1, 2, 3, 4, 5, 6]
+    assert bodies.calls == dict.fromkeys(NAMES, 1)
+
+
+@pytest.mark.usefixtures("unhurried")
+def test_what_has_ended_is_told_once_each() -> None:
+    told: list[str] = []
+
+    def hear(sender: Any, step: Step, **given: Any) -> None:
+        assert step.sequence is not None
+        told.append(step.name)
+
+    step_completed.connect(hear)
+    try:
+        finished(six.trigger())
+    finally:
+        step_completed.disconnect(hear)
+
+    assert told == NAMES
+
+
+def test_a_slow_body_holds_no_result_back(crew: Threads) -> None:
+    run = six.trigger()
+    gate = Gate()
+    bodies.during["c"] = gate.hold
+    working = crew.start(drain)
+    gate.await_arrival()
+
+    begun = monotonic()
+    eventually(lambda: Step.objects.filter(sequence__isnull=False).count() >= 2)
+    # By the keeper, while the thread is held in the third body; the others are handed on, and taken by whoever comes.
+    assert monotonic() - begun < PATIENCE_SECONDS / 2
+    assert Step.objects.get(name="a").sequence
+    assert Step.objects.get(name="b").sequence
+    eventually(
+        lambda: not Delivery.objects.exclude(leased_by="").exclude(step_key="p1.2/c").exists()
+    )
+
+    gate.open()
+    working.result(PATIENCE_SECONDS)
+    assert finished(run).result == [1] * 6
+    assert bodies.calls == dict.fromkeys(NAMES, 1)
+
+
+@pytest.mark.usefixtures("unhurried")
+def test_being_taken_over_concerns_one_step_alone(crew: Threads) -> None:
+    run = six.trigger()
+    gate = Gate()
+    bodies.during["f"] = gate.hold
+    working = crew.start(drain)
+    gate.await_arrival()
+    taken = Delivery.objects.get(step_key="p1.1/b")
+    Delivery.objects.filter(pk=taken.pk).update(token=taken.token + 1, leased_by="another")
+    gate.open()
+    working.result(PATIENCE_SECONDS)
+
+    recorded = {step.name for step in Step.objects.filter(sequence__isnull=False)}
+    assert recorded == {*NAMES} - {"b"}
+    late = Attempt.objects.get()
+    assert (late.step_key, late.outcome, late.result_text) == ("p1.1/b", "late", "1")
+    expire_leases(run.id)
+    del bodies.during["f"]
+    assert finished(run).result == [1, 2, 1, 1, 1, 1]
+
+
+@pytest.mark.usefixtures("unhurried")
+def test_a_run_that_is_cancelled_meanwhile_records_nothing(crew: Threads) -> None:
+    run = six.trigger()
+    gate = Gate()
+    bodies.during["f"] = gate.hold
+    working = crew.start(drain)
+    gate.await_arrival()
+    run.cancel()
+    gate.open()
+    working.result(PATIENCE_SECONDS)
+    drain()
+
+    assert run.refresh().status == "cancelled"
+    assert not Step.objects.filter(sequence__isnull=False).exists()
+    assert not Delivery.objects.exists()
+
+
+@pytest.mark.usefixtures("unhurried")
+def test_a_body_that_raises_is_put_off_alone() -> None:
+    raised = iter([ValueError("once")])
+
+    def fail_once() -> None:
+        for error in raised:
+            raise error
+
+    bodies.during["c"] = fail_once
+    run = retried.trigger()
+
+    assert finished(run).result == [1, 1, 2, 1, 1, 1]
+    assert [attempt.step_key for attempt in Attempt.objects.all()] == ["p1.2/c"]
+
+
+@pytest.mark.usefixtures("unhurried")
+def test_what_says_something_or_writes_by_itself_is_recorded_by_itself() -> None:
+    run = mixed.trigger()
+
+    finished(run)
+
+    assert Note.objects.count() == 1
+    assert [line.message for line in run.logs.all()] == ["from the body"]
+    assert bodies.calls == dict.fromkeys(["a", "note", "telling", "b", "c"], 1)
+
+
+@pytest.mark.usefixtures("unhurried")
+def test_a_database_that_is_away_puts_all_of_them_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    def away(ended: Any) -> Any:
+        raise OperationalError("gone away")
+
+    run = six.trigger()
+    with monkeypatch.context() as patched:
+        patched.setattr(records, "record_together", away)
+        drain()
+
+    waiting = Delivery.objects.exclude(step_key="")
+    assert {one.trouble for one in waiting} == {"The database did not answer: gone away"}
+    assert waiting.count() == 6
+    waiting.update(due_at=PAST)
+    assert finished(run).result == [2] * 6
+
+
+@pytest.mark.usefixtures("unhurried")
+def test_a_process_that_is_told_to_stop_records_what_has_ended() -> None:
+    run = six.trigger()
+    bodies.during["c"] = stopping.set
+    try:
+        drain()
+    finally:
+        stopping.clear()
+
+    assert {step.name for step in Step.objects.filter(sequence__isnull=False)} == {"a", "b", "c"}
+    assert not Delivery.objects.exclude(leased_by="").exists()
+    assert {one.tries for one in Delivery.objects.exclude(step_key="")} == {0}
+    assert finished(run).result == [1] * 6
+    assert bodies.calls == dict.fromkeys(NAMES, 1)
+
+
+def test_two_workers_share_a_fan_out(crew: Threads) -> None:
+    for _ in range(5):
+        bodies.clear()
+        run = six.trigger()
+        crew.together(drain, drain, drain)
+        assert finished(run).result == [1] * 6
+        assert bodies.calls == dict.fromkeys(NAMES, 1)
+
+
+@pytest.mark.usefixtures("unhurried")
+def test_who_locks_the_run_meanwhile_waits_and_stops_nobody(
+    crew: Threads, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    between, record = Gate(), records._record
+
+    def held_after_the_first(claim: Any, row: Any) -> Any:
+        done = record(claim, row)
+        if row.name == "a":
+            between.hold()
+        return done
+
+    def cancel() -> None:
+        # Where it got its locks after the run's very end, it is too late.
+        with suppress(RunStateError):
+            run.cancel()
+
+    run = six.trigger()
+    monkeypatch.setattr(records, "_record", held_after_the_first)
+    working = crew.start(drain)
+    between.await_arrival()
+    cancelling = crew.start(cancel)
+    # It has come to its locks by then, or comes to them later: both are right.
+    Event().wait(0.3)
+    between.open()
+    working.result(PATIENCE_SECONDS)
+    cancelling.result(PATIENCE_SECONDS)
+
+    assert run.refresh().status in {"cancelled", "completed"}
+    assert Step.objects.filter(sequence__isnull=False).count() == 6
+    assert bodies.calls == dict.fromkeys(NAMES, 1)

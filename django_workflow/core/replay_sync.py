@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from asyncio import _get_running_loop
 from collections.abc import Callable
 from datetime import datetime
 from threading import get_ident
@@ -33,12 +34,13 @@ class SyncReplay(Replay):
         super().__init__(*args, **options)
         self._branch = self.root
         self._thread = get_ident()
+        self._loop = _get_running_loop()
         # A race was decided: the functions of its losers, called so far, are not called again.
         self._again = False
 
     def _outcome(self, function: Callable[[], Any]) -> Outcome:
         try:
-            value = function()
+            value = _called(function)
         except SuspendInterrupt:
             return Suspended(tuple(self.open.values()), again=self._again)
         except ContinueInterrupt as interrupt:
@@ -128,6 +130,8 @@ class SyncReplay(Replay):
 
     def _perform(self, branch: Branch, step: Step, record: Record | None) -> Any:
         alone = branch is self.root if self.target is None else step.key == self.target
+        if _get_running_loop() is not self._loop:
+            raise faults.in_a_loop(step.name, run_id=self.run_id)
         if alone:
             done = self.ask_host(step, record)
             branch.index = len(branch.order)
@@ -286,7 +290,7 @@ class SyncReplay(Replay):
 
     def _call(self, branch: Branch, function: Callable[[], Any]) -> Any:
         try:
-            value = function()
+            value = _called(function)
         except (Exception, SystemExit) as error:
             if branch.interrupt is None:
                 raise
@@ -312,3 +316,10 @@ class SyncReplay(Replay):
         branch = self.enter("continue_as_new")
         branch.interrupt = self.continuing(branch, payload)
         raise branch.interrupt
+
+
+def _called(function: Callable[[], Any]) -> Any:
+    try:
+        return function()
+    except faults.STRAY as error:
+        raise faults.stray(error, "The workflow function") from error

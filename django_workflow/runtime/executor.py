@@ -136,7 +136,7 @@ def _carry_on(
     workflow = registry.find(claim.run.workflow)
     if workflow is None:
         raise DeliveryTroubleError(
-            f'This process knows no workflow "{claim.run.workflow}": is it deployed here? Waiting for one that does.'
+            f'This process knows no workflow "{claim.run.workflow}": is it deployed here, in a module named workflows? Waiting for one that does.'
         )
     if claim.run.version not in workflow.versions and not in_undo:
         raise DeliveryTroubleError(

@@ -85,8 +85,11 @@ class Workflow(Generic[PayloadT, ResultT]):
             InvalidOptionError: the version exists, or is async where the workflow is not.
         """
 
+        # Not in the decorator alone: without its name, `@fulfil.version` is called once, with the function.
+        checked_version(name)
+
         def register(function: Callable[..., Any]) -> Callable[..., Any]:
-            if checked_version(name) in self.versions:
+            if name in self.versions:
                 raise InvalidOptionError(f'Workflow "{self.name}" has a version "{name}" already.')
             self._check_colour(function, f'version "{name}"')
             check_function(function, f'Version "{name}" of workflow "{self.name}"')

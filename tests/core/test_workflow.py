@@ -435,6 +435,17 @@ def test_function_that_takes_a_context_is_a_workflow(function: Any) -> None:
     assert workflow(name="core_takes")(function).name == "core_takes"
 
 
+def test_version_without_its_name_is_refused() -> None:
+    made: Any = plain()
+
+    with pytest.raises(InvalidOptionError, match="A version is a printable text"):
+
+        @made.version
+        def made_2(ctx: WorkflowContext[Any]) -> None: ...
+
+    assert list(made.versions) == ["1"]
+
+
 def test_failure_handler_takes_a_context_and_a_failure() -> None:
     made = plain()
 

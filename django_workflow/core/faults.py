@@ -100,6 +100,15 @@ def in_a_loop(name: str, *, run_id: str) -> MisplacedStepError:
     )
 
 
+def in_a_transaction(name: str, *, run_id: str) -> MisplacedStepError:
+    """Return the refusal of a verb inside a transaction that the workflow has opened between its steps."""
+    return MisplacedStepError(
+        f'"{name}" was asked for inside a transaction that the workflow has opened (run {run_id}), and its record would be '
+        "rolled back with that. Take transaction.atomic off the workflow; what commits together is the body of one ctx.atomic.",
+        step=name,
+    )
+
+
 def endless(*, run_id: str) -> MisplacedStepError:
     """Return the verdict on a function that waits, but for no step."""
     return MisplacedStepError(

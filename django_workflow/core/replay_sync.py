@@ -35,6 +35,7 @@ class SyncReplay(Replay):
         self._branch = self.root
         self._thread = get_ident()
         self._loop = _get_running_loop()
+        self._around = self._transactions()
         # A race was decided: the functions of its losers, called so far, are not called again.
         self._again = False
 
@@ -130,8 +131,7 @@ class SyncReplay(Replay):
 
     def _perform(self, branch: Branch, step: Step, record: Record | None) -> Any:
         alone = branch is self.root if self.target is None else step.key == self.target
-        if _get_running_loop() is not self._loop:
-            raise faults.in_a_loop(step.name, run_id=self.run_id)
+        self._refuse_surroundings(step.name)
         if alone:
             done = self.ask_host(step, record)
             branch.index = len(branch.order)
@@ -140,6 +140,13 @@ class SyncReplay(Replay):
         if self.trouble is None:
             self.open[step.key] = (step, record)
         raise self._interrupt(branch, step.name)
+
+    def _refuse_surroundings(self, verb: str) -> None:
+        """Refuse what would be recorded in a transaction of the workflow's own, or inside a loop of its own."""
+        if _get_running_loop() is not self._loop:
+            raise faults.in_a_loop(verb, run_id=self.run_id)
+        if self._transactions() != self._around:
+            raise faults.in_a_transaction(verb, run_id=self.run_id)
 
     def parallel(
         self, branches: tuple[Callable[[], Any], ...], return_errors: bool
@@ -222,6 +229,7 @@ class SyncReplay(Replay):
         self, parent: Branch, key: str, branches: tuple[Callable[[], Any], ...], losers: str
     ) -> BaseException:
         """Call the branches; have the race recorded if one has ended. Returns what leaves the pass, in any case."""
+        self._refuse_surroundings("race")
         stem = f"{parent.path}r{parent.children}."
         ended: list[tuple[int, int]] = []
         for index, function in enumerate(branches):

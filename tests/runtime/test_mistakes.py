@@ -8,11 +8,13 @@ from pathlib import PurePosixPath
 from typing import Any, NoReturn
 
 import pytest
+from django.db import transaction
 from django.utils.translation import gettext_lazy
 
 from django_workflow import StepError, WorkflowContext, workflow
 from django_workflow.core.workflow import registry
 from django_workflow.models import Run
+from django_workflow.runtime.worker import drain
 from django_workflow.testing import WorkflowSandbox
 from tests.app.models import Note
 
@@ -29,7 +31,7 @@ def box() -> Iterator[WorkflowSandbox]:
 
 
 def trigger(function: Callable[[Any], Any]) -> Run:
-    run: Run = workflow(name=NAME, retries=0)(function).trigger()
+    run: Run = workflow(name=NAME, retries=0, transport="inline")(function).trigger()
     return run
 
 
@@ -137,3 +139,57 @@ def test_async_branches_of_a_plain_workflow_are_refused(verb: str) -> None:
 )
 def test_what_cannot_be_stored_says_what_can(value: Callable[[], Any], advice: str) -> None:
     assert advice in failure_of(trigger(lambda ctx: ctx.run("step", value)))
+
+
+def opened_around(ctx: WorkflowContext[None]) -> int:
+    ctx.run("before", int, 1)
+    with transaction.atomic():
+        Note.objects.create(text="with the step")
+        return ctx.run("step", int, 2)
+
+
+def decorated(ctx: WorkflowContext[None]) -> None:
+    with transaction.atomic():
+        ctx.sleep("step", "1d")
+
+
+def branches(ctx: WorkflowContext[None]) -> None:
+    with transaction.atomic():
+        ctx.parallel(lambda: ctx.run("step", int, 1), lambda: ctx.run("other", int, 2))
+
+
+def raced(ctx: WorkflowContext[None]) -> None:
+    with transaction.atomic():
+        ctx.race(lambda: 1, lambda: 2)
+
+
+@pytest.mark.parametrize("function", [opened_around, decorated, branches, raced])
+def test_a_step_inside_a_transaction_of_the_workflow_is_refused(
+    function: Callable[[Any], Any],
+) -> None:
+    run = trigger(function)
+
+    assert "inside a transaction that the workflow has opened" in failure_of(run)
+    assert [step.name for step in run.steps.all()] in ([], ["before"])
+    assert not Note.objects.exists()
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("function", [opened_around, decorated, branches, raced])
+def test_a_worker_refuses_it_as_well(function: Callable[[Any], Any], box: WorkflowSandbox) -> None:
+    box.__exit__(None, None, None)
+    run = trigger(function)
+    drain()
+
+    assert "inside a transaction that the workflow has opened" in failure_of(run.refresh())
+    assert not Note.objects.exists()
+
+
+def test_a_transaction_between_two_steps_is_the_workflows_own_affair() -> None:
+    def between(ctx: WorkflowContext[None]) -> int:
+        ctx.run("step", int, 1)
+        with transaction.atomic():
+            Note.objects.get_or_create(text="between")
+        return ctx.run("other", int, 2)
+
+    assert trigger(between).result == 2

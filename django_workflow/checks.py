@@ -119,7 +119,7 @@ def _leads_somewhere(path: str | None) -> bool:
 
 
 def check_project(**_: Any) -> list[CheckMessage]:
-    """E003, E004, W001: what the engine needs of the project around it."""
+    """E003, E004, E016, W001: what the engine needs of the project around it."""
     found = []
     if not django_settings.USE_TZ:
         found.append(
@@ -137,6 +137,14 @@ def check_project(**_: Any) -> list[CheckMessage]:
         )
         for name, first, second in registry.clashes
     ]
+    if apps.is_installed("django.contrib.admin") and not apps.is_installed("django_htmx"):
+        found.append(
+            _error(
+                16,
+                "django_htmx is not in INSTALLED_APPS, and the pages of runs in the admin are made with its tags.",
+                'Add "django_htmx" to INSTALLED_APPS.',
+            )
+        )
     needed = ("django.contrib.contenttypes", "django.contrib.auth")
     missing = [app for app in needed if not apps.is_installed(app)]
     if missing:

@@ -133,6 +133,15 @@ def test_every_page_is_in_the_site() -> None:
     assert {page.removesuffix(".md") for page in PAGES} - {"index"} == listed
 
 
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if page.startswith("reference/") and "log-lines" not in page]
+)
+def test_a_table_of_the_reference_names_nothing_twice(page: str) -> None:
+    for table in re.findall(r"(?:^\|.*\n)+", (DOCS / page).read_text(), re.MULTILINE):
+        named = re.findall(r"^\| (`[^|]*`) \|", table, re.MULTILINE)
+        assert sorted(named) == sorted(set(named))
+
+
 @pytest.mark.parametrize("page", [*PAGES, "../README.md"])
 def test_links_lead_somewhere(page: str) -> None:
     path = (DOCS / page).resolve()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
+from inspect import isasyncgenfunction, iscoroutinefunction, isgeneratorfunction, signature
 from types import FunctionType
 from typing import Any
 
@@ -72,6 +73,11 @@ def check_branches(
             raise InvalidOptionError(
                 f"Branch {index} of ctx.{verb} is {branch!r}; give a function without arguments."
             )
+        if not may_be_awaitable and iscoroutinefunction(branch):
+            raise InvalidOptionError(
+                f"Branch {index} of ctx.{verb} is async, and this workflow is a plain function, which awaits nothing: give "
+                "a plain function, or make the workflow async."
+            )
         if not isinstance(branch, FunctionType) or branch.__defaults__ or branch.__kwdefaults__:
             continue
         # By identity: cells compare by what is in them, and code by what it does.
@@ -82,3 +88,32 @@ def check_branches(
                 f"Branches {twin} and {index} of ctx.{verb} are the same function over the same variables, as a "
                 "loop makes them: all would see the last value. Use ctx.map, or bind the value as a default."
             )
+
+
+def check_function(function: Callable[..., Any], what: str, *given: str) -> None:
+    """Refuse what could never be entered, where it is defined: ``given`` are the arguments it is called with.
+
+    Raises:
+        InvalidOptionError: it is a class or a generator, or takes other arguments.
+    """
+    given = given or ("ctx",)
+    if isinstance(function, type):
+        raise InvalidOptionError(f"{what} is a function, not the class {function.__qualname__}.")
+    if isgeneratorfunction(function) or isasyncgenfunction(function):
+        raise InvalidOptionError(
+            f'{what} is a generator: "{_name_of(function)}" holds a yield. Steps are called or awaited, not yielded.'
+        )
+    try:
+        takes = signature(function)
+    except Exception:  # broad: C code may have none, and Python 3.14 evaluates annotations for it
+        return
+    try:
+        takes.bind(*given)
+    except TypeError as error:
+        raise InvalidOptionError(
+            f'{what} is called with {" and ".join(given)} alone, which "{_name_of(function)}" does not take: {error}.'
+        ) from error
+
+
+def _name_of(function: Any) -> str:
+    return str(getattr(function, "__qualname__", function))

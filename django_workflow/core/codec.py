@@ -13,6 +13,7 @@ import dataclasses
 from collections.abc import Callable, Iterable, Mapping
 from enum import Enum
 from json import JSONDecoder, JSONEncoder
+from pathlib import PurePath
 from types import CoroutineType, GeneratorType
 from typing import Any, Final, NoReturn, TypeVar, overload
 
@@ -59,6 +60,7 @@ ADVICE: Final[tuple[tuple[type | tuple[type, ...], str], ...]] = (
     (tuple, "Store tuple(...) of it, or register its class with register_type"),
     ((list, GeneratorType, range), "Store list(...) of it"),
     (CoroutineType, "Await it first"),
+    (PurePath, "Store str(...) of it"),
 )
 
 
@@ -424,7 +426,17 @@ def _reason(value: object) -> str:
     )
     if dataclasses.is_dataclass(value):
         advice = "Register its class with register_dataclass"
-    return f"is of class {class_path(type(value))}, which cannot be stored. {advice}."
+    return f"is of class {class_path(type(value))}, which cannot be stored. {_of_django(value) or advice}."
+
+
+def _of_django(value: object) -> str:
+    """Return what to do with values that Django hands out, known by what they can do: nothing of it is imported here."""
+    cls = type(value)
+    if hasattr(cls, "_meta") and hasattr(cls, "pk"):
+        return "Store its pk, and fetch the row in the step that needs it"
+    if hasattr(cls, "values_list"):
+        return 'Store plain values, as list(queryset.values_list("pk", flat=True))'
+    return "Store str(...) of it" if cls.__name__ == "__proxy__" else ""
 
 
 def _shortened(text: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from asyncio import CancelledError
 from collections.abc import Iterable, Mapping
 from json import loads
 from operator import itemgetter
@@ -30,6 +31,10 @@ from django_workflow.core.types import Failure, StepKind
 OWN_ERRORS: Final = {
     f"{cls.__module__}.{cls.__name__}": cls for cls in (StepTimeoutError, CallError)
 }
+
+
+#: What user code may raise that passes by `except Exception`: no end of the process, so an error as any other.
+STRAY: Final = (CancelledError, GeneratorExit)
 
 
 def divergence(record: Record, found: str, *, name: str, run_id: str) -> NonDeterminismError:
@@ -86,6 +91,24 @@ def outside(name: str, *, run_id: str) -> MisplacedStepError:
     )
 
 
+def in_a_loop(name: str, *, run_id: str) -> MisplacedStepError:
+    """Return the refusal of a verb that a plain workflow calls inside an event loop of its own."""
+    return MisplacedStepError(
+        f'"{name}" was asked for inside an event loop that the workflow runs itself (run {run_id}). '
+        "Make the workflow async and await its verbs, or call them outside asyncio.run().",
+        step=name,
+    )
+
+
+def in_a_transaction(name: str, *, run_id: str) -> MisplacedStepError:
+    """Return the refusal of a verb inside a transaction that the workflow has opened between its steps."""
+    return MisplacedStepError(
+        f'"{name}" was asked for inside a transaction that the workflow has opened (run {run_id}), and its record would be '
+        "rolled back with that. Take transaction.atomic off the workflow; what commits together is the body of one ctx.atomic.",
+        step=name,
+    )
+
+
 def endless(*, run_id: str) -> MisplacedStepError:
     """Return the verdict on a function that waits, but for no step."""
     return MisplacedStepError(
@@ -101,6 +124,13 @@ def stuck(seconds: float) -> TimeoutError:
         f"The workflow function waited for {seconds:g} s outside a step, for a socket or a thread. "
         "Put what takes long into ctx.run, and close connections before you ask for a step."
     )
+
+
+def stray(error: BaseException, what: str) -> RuntimeError:
+    """Return the error that stands for one of `STRAY`, which only leaves what somebody else has cancelled or closed."""
+    name = type(error).__name__
+    told = f": {error}" if str(error) else ""
+    return RuntimeError(f"{what} raised {name}{told}. Nobody has cancelled or closed it.")
 
 
 def cannot_continue(place: str, still_open: list[str], *, run_id: str) -> MisplacedStepError:

@@ -148,6 +148,7 @@ class Replay(ABC):
         strict_arguments: bool = False,
         max_steps: int | None = None,
         hear: Callable[[Told], None] | None = None,
+        transactions: Callable[[], int] = int,
     ) -> None:
         self.journal = journal
         self.host = host
@@ -159,6 +160,8 @@ class Replay(ABC):
         self.strict_arguments = strict_arguments
         self.max_steps = max_steps
         self._hear = hear
+        #: Tells how many transactions are open around whoever asks.
+        self._transactions = transactions
         self._sayings: dict[str, int] = {}
         self.root = Branch(prefix, journal, None)
         self.branches = {prefix: self.root}

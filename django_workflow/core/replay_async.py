@@ -450,7 +450,7 @@ class AsyncReplay(Replay):
         error = root.exception()
         if error is None:
             return Completed(root.result())
-        if isinstance(error, Exception | SystemExit):
+        if isinstance(error, Exception | SystemExit | GeneratorExit):
             return Raised(error)
         raise error
 

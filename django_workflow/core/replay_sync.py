@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from asyncio import _get_running_loop
 from collections.abc import Callable
 from datetime import datetime
 from threading import get_ident
@@ -33,12 +34,14 @@ class SyncReplay(Replay):
         super().__init__(*args, **options)
         self._branch = self.root
         self._thread = get_ident()
+        self._loop = _get_running_loop()
+        self._around = self._transactions()
         # A race was decided: the functions of its losers, called so far, are not called again.
         self._again = False
 
     def _outcome(self, function: Callable[[], Any]) -> Outcome:
         try:
-            value = function()
+            value = _called(function)
         except SuspendInterrupt:
             return Suspended(tuple(self.open.values()), again=self._again)
         except ContinueInterrupt as interrupt:
@@ -128,6 +131,7 @@ class SyncReplay(Replay):
 
     def _perform(self, branch: Branch, step: Step, record: Record | None) -> Any:
         alone = branch is self.root if self.target is None else step.key == self.target
+        self._refuse_surroundings(step.name)
         if alone:
             done = self.ask_host(step, record)
             branch.index = len(branch.order)
@@ -136,6 +140,13 @@ class SyncReplay(Replay):
         if self.trouble is None:
             self.open[step.key] = (step, record)
         raise self._interrupt(branch, step.name)
+
+    def _refuse_surroundings(self, verb: str) -> None:
+        """Refuse what would be recorded in a transaction of the workflow's own, or inside a loop of its own."""
+        if _get_running_loop() is not self._loop:
+            raise faults.in_a_loop(verb, run_id=self.run_id)
+        if self._transactions() != self._around:
+            raise faults.in_a_transaction(verb, run_id=self.run_id)
 
     def parallel(
         self, branches: tuple[Callable[[], Any], ...], return_errors: bool
@@ -218,6 +229,7 @@ class SyncReplay(Replay):
         self, parent: Branch, key: str, branches: tuple[Callable[[], Any], ...], losers: str
     ) -> BaseException:
         """Call the branches; have the race recorded if one has ended. Returns what leaves the pass, in any case."""
+        self._refuse_surroundings("race")
         stem = f"{parent.path}r{parent.children}."
         ended: list[tuple[int, int]] = []
         for index, function in enumerate(branches):
@@ -286,7 +298,7 @@ class SyncReplay(Replay):
 
     def _call(self, branch: Branch, function: Callable[[], Any]) -> Any:
         try:
-            value = function()
+            value = _called(function)
         except (Exception, SystemExit) as error:
             if branch.interrupt is None:
                 raise
@@ -312,3 +324,10 @@ class SyncReplay(Replay):
         branch = self.enter("continue_as_new")
         branch.interrupt = self.continuing(branch, payload)
         raise branch.interrupt
+
+
+def _called(function: Callable[[], Any]) -> Any:
+    try:
+        return function()
+    except faults.STRAY as error:
+        raise faults.stray(error, "The workflow function") from error

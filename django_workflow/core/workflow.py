@@ -13,6 +13,7 @@ from typing import Any, Generic, Protocol, TypeVar, overload
 
 from asgiref.sync import markcoroutinefunction
 
+from django_workflow.core.arguments import check_function
 from django_workflow.core.context import PayloadT
 from django_workflow.core.context_async import AsyncWorkflowContext
 from django_workflow.core.context_sync import WorkflowContext
@@ -48,6 +49,7 @@ class Workflow(Generic[PayloadT, ResultT]):
         functools.update_wrapper(self, function)
         self.options = options
         self.name = checked_name(options.name or getattr(function, "__name__", None))
+        check_function(function, f'Workflow "{self.name}"')
         self.versions: dict[str, Callable[..., Any]] = {options.version: function}
         self.failure_handler: Callable[..., Any] | None = None
         self.is_async = inspect.iscoroutinefunction(function)
@@ -58,8 +60,17 @@ class Workflow(Generic[PayloadT, ResultT]):
     def __repr__(self) -> str:
         return f"<Workflow {self.name}>"
 
-    def __call__(self, request: Any, *args: Any, **kwargs: Any) -> Any:
-        """Answer a request: a signed POST is a delivery, any other a trigger."""
+    def __call__(self, request: Any = None, /, *args: Any, **kwargs: Any) -> Any:
+        """Answer a request: a signed POST is a delivery, any other a trigger.
+
+        Raises:
+            InvalidOptionError: it is called like the function that it was made of.
+        """
+        if not hasattr(request, "method"):
+            raise InvalidOptionError(
+                f'Workflow "{self.name}" is not called. Start a run with .trigger(payload); in a workflow, wait for one with '
+                "ctx.invoke(name, workflow, payload)."
+            )
         return get_door()(self, request)
 
     @property
@@ -74,10 +85,14 @@ class Workflow(Generic[PayloadT, ResultT]):
             InvalidOptionError: the version exists, or is async where the workflow is not.
         """
 
+        # Not in the decorator alone: without its name, `@fulfil.version` is called once, with the function.
+        checked_version(name)
+
         def register(function: Callable[..., Any]) -> Callable[..., Any]:
-            if checked_version(name) in self.versions:
+            if name in self.versions:
                 raise InvalidOptionError(f'Workflow "{self.name}" has a version "{name}" already.')
             self._check_colour(function, f'version "{name}"')
+            check_function(function, f'Version "{name}" of workflow "{self.name}"')
             self.versions[name] = function
             return function
 
@@ -92,6 +107,7 @@ class Workflow(Generic[PayloadT, ResultT]):
         if self.failure_handler is not None:
             raise InvalidOptionError(f'Workflow "{self.name}" has a failure handler already.')
         self._check_colour(function, "failure handler")
+        check_function(function, f'The failure handler of workflow "{self.name}"', "ctx", "failure")
         self.failure_handler = function
         return function
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, Final, Self
 
+from django.core.exceptions import ObjectDoesNotExist
+
+from django_workflow.core.exceptions import RunNotFoundError
 from django_workflow.core.ports import get_runtime
 
 #: As it is: None is a payload of its own.
@@ -19,14 +23,30 @@ class RunHandle:
     arefresh_from_db: Any
 
     def refresh(self) -> Self:
-        """Read the row again, from the database that is written to, and return the run."""
-        self.refresh_from_db(using=get_runtime().alias)
+        """Read the row again, from the database that is written to, and return the run.
+
+        Raises:
+            RunNotFoundError: it was deleted, or its trigger rolled back.
+        """
+        with self._still_there():
+            self.refresh_from_db(using=get_runtime().alias)
         return self
 
     async def arefresh(self) -> Self:
         """See `refresh()`."""
-        await self.arefresh_from_db(using=get_runtime().alias)
+        with self._still_there():
+            await self.arefresh_from_db(using=get_runtime().alias)
         return self
+
+    @contextmanager
+    def _still_there(self) -> Iterator[None]:
+        try:
+            yield
+        except ObjectDoesNotExist:
+            raise RunNotFoundError(
+                f'There is no run "{self.id}" any more: it was deleted, or the transaction of its trigger rolled back.',
+                run_id=self.id,
+            ) from None
 
     def wait(self, timeout: Any = None) -> Self:
         """Block until the run has ended or ``timeout`` is over; return it refreshed.

@@ -15,6 +15,7 @@ from django.db import Error as DatabaseError
 from django.db import InterfaceError, OperationalError, transaction
 
 from django_workflow.conf import settings
+from django_workflow.core import faults
 from django_workflow.core.codec import codec
 from django_workflow.core.context import executing
 from django_workflow.core.exceptions import AtRestError, DeliveryFencedError
@@ -97,7 +98,10 @@ def _transact(performer: Any, call: Any, overtime: Overtime | None, progress: _P
     with other_aliases_refuse_writes(call.step.name), transaction.atomic(using=alias):
         # Before any hook of the body: when one of those raises, the COMMIT is known to have returned.
         transaction.on_commit(progress.commit, using=alias)
-        value = call.step.fn(*call.step.args, **call.step.kwargs)
+        try:
+            value = call.step.fn(*call.step.args, **call.step.kwargs)
+        except faults.STRAY as error:
+            raise faults.stray(error, f'The body of step "{call.step.name}"') from error
         progress.text = codec.dumps(value, what="result", max_bytes=settings().MAX_RESULT_BYTES)
         if overtime is not None and not overtime.ended_in_time():
             raise records.fenced(performer.claim, f'Step "{call.step.name}"')

@@ -17,6 +17,7 @@ from uuid import UUID, uuid5
 from django.db import connections
 
 from django_workflow.conf import settings
+from django_workflow.core import faults
 from django_workflow.core.context import CurrentStep, executing
 from django_workflow.core.exceptions import InvalidOptionError
 from django_workflow.core.steps import RunStep
@@ -109,6 +110,8 @@ def call_body(
         if not inspect.isawaitable(value):
             return value
         return body_loop.run(value, timeout, attend)
+    except faults.STRAY as error:
+        raise faults.stray(error, f'The body of step "{step.name}"') from error
     finally:
         executing.reset(token)
 

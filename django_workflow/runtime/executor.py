@@ -70,6 +70,7 @@ from django_workflow.runtime.trouble import (
     DeliveryTroubleError,
     no_answer,
     not_readable,
+    open_transactions,
     refuse_open_transaction,
 )
 from django_workflow.runtime.undoing import UndoEnding, has_undo, prefix_of, undo_steps
@@ -136,7 +137,7 @@ def _carry_on(
     workflow = registry.find(claim.run.workflow)
     if workflow is None:
         raise DeliveryTroubleError(
-            f'This process knows no workflow "{claim.run.workflow}": is it deployed here? Waiting for one that does.'
+            f'This process knows no workflow "{claim.run.workflow}": is it deployed here, in a module named workflows? Waiting for one that does.'
         )
     if claim.run.version not in workflow.versions and not in_undo:
         raise DeliveryTroubleError(
@@ -368,6 +369,7 @@ class _Entry:
             or self.performer.strict_arguments,
             max_steps=None if self.in_undo else settings().MAX_STEPS,
             hear=self.performer.telling.hear,
+            transactions=open_transactions,
         )
         logger.debug("Pass of run %s", self.claim.run_id, extra={"run_id": self.claim.run_id})
         with around_pass(self.claim):

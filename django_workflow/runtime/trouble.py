@@ -28,6 +28,11 @@ class DeliveryTroubleError(WorkflowError):
         self.survived = survived
 
 
+def open_transactions() -> int:
+    """Return how many blocks of `transaction.atomic()` are open on the journal's alias in this thread."""
+    return len(connection().atomic_blocks)
+
+
 def refuse_open_transaction(what: str) -> None:
     """Refuse to go on inside a transaction, the one around a test case aside.
 

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from inspect import signature
+from types import SimpleNamespace
 from typing import Any, assert_type
 
 import pytest
@@ -219,9 +220,9 @@ def test_workflow_is_a_view_that_no_middleware_stops() -> None:
 
 def test_request_goes_through_the_door(runtime: Runtime) -> None:
     ports.install_door(lambda of, request: (of, request))
-    made = plain()
+    made, request = plain(), SimpleNamespace(method="POST")
 
-    assert made("request", pk=3) == (made, "request")
+    assert made(request, pk=3) == (made, request)
 
 
 # The registry.
@@ -386,6 +387,78 @@ def test_trigger_option_that_cannot_work_is_refused(given: dict[str, Any], compl
         TriggerOptions.checked(**given)
 
     assert complaint in str(refusal.value)
+
+
+def takes_nothing() -> None: ...
+def takes_two(ctx: Any, other: Any) -> None: ...
+def takes_more(ctx: Any, other: Any = 1, *, third: Any = 2) -> None: ...
+def takes_by_name(ctx: Any, *, other: Any) -> None: ...
+def yields(ctx: Any) -> Iterator[int]:
+    yield 1
+
+
+async def yields_async(ctx: Any) -> Any:
+    yield 1
+
+
+class Methods:
+    """Its methods are functions of two arguments, until they are bound."""
+
+    def carry(self, ctx: Any) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("function", "complaint"),
+    [
+        (takes_nothing, "is called with ctx alone, which \"takes_nothing\" does not take: too many"),
+        (takes_two, "missing a required argument: 'other'"),
+        (takes_by_name, "missing a required argument: 'other'"),
+        (Methods.carry, "\"Methods.carry\" does not take"),
+        (Methods, "is a function, not the class Methods"),
+        (yields, "is a generator: \"yields\" holds a yield"),
+        (yields_async, "is a generator"),
+    ],
+)  # fmt: skip
+def test_function_that_could_never_be_entered_is_refused(function: Any, complaint: str) -> None:
+    with pytest.raises(InvalidOptionError) as refusal:
+        workflow(name="core_never")(function)
+    with pytest.raises(InvalidOptionError) as refusal_of_version:
+        plain("core_versions").version("2")(function)
+
+    assert complaint in str(refusal.value)
+    assert complaint in str(refusal_of_version.value)
+    assert registry.find("core_never") is None
+
+
+@pytest.mark.parametrize("function", [takes_more, Methods().carry, partial(takes_two, other=1)])
+def test_function_that_takes_a_context_is_a_workflow(function: Any) -> None:
+    assert workflow(name="core_takes")(function).name == "core_takes"
+
+
+def test_version_without_its_name_is_refused() -> None:
+    made: Any = plain()
+
+    with pytest.raises(InvalidOptionError, match="A version is a printable text"):
+
+        @made.version
+        def made_2(ctx: WorkflowContext[Any]) -> None: ...
+
+    assert list(made.versions) == ["1"]
+
+
+def test_failure_handler_takes_a_context_and_a_failure() -> None:
+    made = plain()
+
+    with pytest.raises(InvalidOptionError, match='is called with ctx and failure alone, which "takes_nothing"'):  # fmt: skip
+        made.on_failure(takes_nothing)
+
+    assert made.on_failure(takes_two) is takes_two
+
+
+@pytest.mark.parametrize("given", [(), ({"order_id": 1},), (None,)])
+def test_workflow_that_is_called_as_a_function_names_what_is_meant(given: tuple[Any, ...]) -> None:
+    with pytest.raises(InvalidOptionError, match=r"is not called. Start a run with .trigger\(payload\)"):  # fmt: skip
+        plain()(*given)
 
 
 def typed() -> None:

@@ -63,6 +63,11 @@ def counted(ctx: WorkflowContext[Any]) -> int:
     return ctx.run("count", count)
 
 
+def called(ctx: WorkflowContext[Any]) -> Any:
+    hook = ctx.create_webhook("hook")
+    return ctx.wait_for_webhook("answer", hook, timeout="2d").request.body
+
+
 @pytest.fixture(autouse=True)
 def made() -> Iterator[dict[str, Workflow[Any, Any]]]:
     attempts.clear()
@@ -71,6 +76,7 @@ def made() -> Iterator[dict[str, Workflow[Any, Any]]]:
         "kit.asturdy": asturdy,
         "kit.careless": careless,
         "kit.counted": counted,
+        "kit.called": called,
     }
     found = {name: workflow(name=name)(body) for name, body in bodies.items()}
     yield found
@@ -101,6 +107,19 @@ def test_a_sturdy_workflow_ends_the_same_wherever_the_process_dies(name: str) ->
     assert report.deaths >= 2 * report.writes - 2
     assert not Run.objects.exists()
     assert notes() == []
+
+
+@pytest.mark.django_db
+def test_a_workflow_with_a_webhook_ends_the_same(settings: Any) -> None:
+    settings.ROOT_URLCONF = "tests.doors.urls"
+    settings.WORKFLOW = {"BASE_URL": "https://example.org", "TRANSPORT": "inline"}
+
+    def play(box: WorkflowSandbox) -> Any:
+        run = registry.get("kit.called").trigger()
+        assert box.call_webhook(box.webhook(run, "hook"), json={"state": "paid"}).status_code == 200
+        return run.refresh().result
+
+    assert crash_everywhere(play).deaths > 10
 
 
 @pytest.mark.django_db

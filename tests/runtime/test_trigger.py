@@ -362,3 +362,17 @@ def test_async_twins_do_the_same() -> None:
         return (await found.arefresh()).status
 
     assert async_to_sync(story)() == "cancelled"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_handle_of_a_run_that_is_not_there_says_so() -> None:
+    with transaction.atomic():
+        run = echo.trigger("x")
+        transaction.set_rollback(True)
+
+    for ask in (run.refresh, async_to_sync(run.arefresh), run.wait):
+        with pytest.raises(
+            RunNotFoundError, match="or the transaction of its trigger rolled back"
+        ) as found:
+            ask()
+        assert found.value.run_id == run.id

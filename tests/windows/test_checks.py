@@ -283,6 +283,15 @@ def test_the_embedded_dispatcher_is_told_at_deployment() -> None:
     assert list(found(deploy=True)) == ["W008"]
 
 
+def test_the_admin_without_the_tags_of_its_pages_is_told() -> None:
+    apps = ["django.contrib.admin", "django.contrib.auth", "django.contrib.contenttypes"]
+    apps += ["django.contrib.messages", "django_workflow"]
+    with override_settings(INSTALLED_APPS=apps):
+        message = found()["E016"]
+    assert "django_htmx is not in INSTALLED_APPS" in message.msg
+    assert "E016" not in found()
+
+
 def test_a_project_without_permissions_is_warned() -> None:
     with override_settings(INSTALLED_APPS=["django_workflow"]):
         message = found()["W001"]

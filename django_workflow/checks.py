@@ -29,6 +29,7 @@ from django_workflow.runtime.urls import path_of
 
 TAG = "django_workflow"
 SHORTEST_SECRET = 32
+OLDEST_MARIADB = (10, 6)
 # The isolation levels under which a claim does not see what others committed since its transaction began.
 SNAPSHOT_LEVELS = (None, "repeatable read", "serializable")
 
@@ -47,6 +48,7 @@ def register_checks() -> None:
     checks.register(check_middleware, TAG)
     checks.register(check_at_rest, TAG)
     checks.register(check_collation, TAG, checks.Tags.database)
+    checks.register(check_mysql, TAG, checks.Tags.database)
     checks.register(check_sealed, TAG, checks.Tags.database)
     checks.register(check_deployment, TAG, deploy=True)
 
@@ -202,6 +204,27 @@ def collation_problems(alias: str, collation: str) -> list[CheckMessage]:
             "Before the first migrate: ALTER DATABASE … COLLATE utf8mb4_bin (or utf8mb4_0900_as_cs).",
         )
     ]
+
+
+def check_mysql(*, databases: Sequence[str] | None = None, **_: Any) -> list[CheckMessage]:
+    """E040, W040: which MariaDB, or MySQL, the journal is on. Asks the database."""
+    alias = _alias(_read())
+    if alias is None or alias not in (databases or ()) or connections[alias].vendor != "mysql":
+        return []
+    connection: Any = connections[alias]
+    return mysql_problems(alias, connection.mysql_version, is_mariadb=connection.mysql_is_mariadb)
+
+
+def mysql_problems(alias: str, version: tuple[int, ...], *, is_mariadb: bool) -> list[CheckMessage]:
+    """Return what is wrong with keeping runs on this server."""
+    told = ".".join(map(str, version))
+    if not is_mariadb:
+        message = f'The database "{alias}" is MySQL {told}: the engine is tested on MariaDB alone.'
+        return [_warning(40, message, "MariaDB 10.6 or newer, or PostgreSQL.")]
+    if version < OLDEST_MARIADB:
+        message = f'The database "{alias}" is MariaDB {told}, which cannot skip locked rows: workers would wait for each other.'
+        return [_error(40, message, "MariaDB 10.6 or newer.")]
+    return []
 
 
 def check_http(**_: Any) -> list[CheckMessage]:

@@ -20,6 +20,7 @@ from django_workflow.runtime.reserved import refuse_reserved
 from django_workflow.runtime.waiting import send
 from django_workflow.store import actions, letters
 from django_workflow.store.actions import Change
+from django_workflow.store.repeating import repeated
 
 logger = logging.getLogger(__name__)
 
@@ -41,6 +42,7 @@ def _keep(
 # Schedules
 
 
+@repeated
 def steer_schedule(schedule_id: str, verb: str, *, actor: Any = None, why: str = "") -> Run | None:
     """Pause, resume, delete or run a schedule now (``run_now``, which returns the run).
 
@@ -72,6 +74,7 @@ def steer_schedule(schedule_id: str, verb: str, *, actor: Any = None, why: str =
 # Flow control
 
 
+@repeated
 def steer_key(key: str, verb: str, *, actor: Any = None, why: str = "", **limits: Any) -> None:
     """Pause, resume, pin, unpin, reset or set a flow control key; see `core.anywhere.FlowKeyHandle`.
 
@@ -96,6 +99,7 @@ class Sent:
     waited: int
 
 
+@repeated
 def send_to_all(
     event_id: str, event_data: Any = None, *, keep: bool = True, actor: Any = None, why: str = ""
 ) -> Sent:
@@ -124,6 +128,7 @@ def send_to_all(
 # Errors
 
 
+@repeated
 def note_error(
     fingerprint: str,
     *,

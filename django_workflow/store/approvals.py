@@ -20,6 +20,7 @@ from django_workflow.models import Approval, Event
 from django_workflow.store import events
 from django_workflow.store.claims import now as database_now
 from django_workflow.store.records import Recorded
+from django_workflow.store.repeating import repeated
 from django_workflow.store.rows import Claim, StepRow
 from django_workflow.store.sql import connection, dialect
 
@@ -31,6 +32,7 @@ class ClosedError(Exception):
     """Ends the transaction of a decision that comes too late."""
 
 
+@repeated
 def decide(approval: Approval, event_text: Callable[[datetime], str], **decided: Any) -> Event:
     """Fill an approval in and send the event that ends the wait, in the caller's transaction.
 
@@ -58,6 +60,7 @@ def decide(approval: Approval, event_text: Callable[[datetime], str], **decided:
     return event
 
 
+@repeated
 def time_out(claim: Claim, row: StepRow) -> tuple[Recorded, str] | None:
     """Record that nobody has decided in time; None if somebody has.
 

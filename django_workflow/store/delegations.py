@@ -10,9 +10,11 @@ from django_workflow.conf import settings
 from django_workflow.models import Approval, ApprovalAssignee
 from django_workflow.store.approvals import ClosedError
 from django_workflow.store.claims import now as database_now
+from django_workflow.store.repeating import repeated
 from django_workflow.store.sql import connection, dialect
 
 
+@repeated
 def hand_on(
     approval: Approval, to: tuple[str, str], instead_of: Iterable[tuple[str, str]], *, is_told: bool
 ) -> None:

@@ -14,7 +14,7 @@ from django.test import override_settings
 from django.urls import path
 
 from django_workflow import RetryPolicy, Workflow, workflow
-from django_workflow.checks import collation_problems
+from django_workflow.checks import collation_problems, mysql_problems
 from django_workflow.conf import defaults
 from django_workflow.core.durations import format_duration
 from django_workflow.core.workflow import registry
@@ -174,6 +174,23 @@ def test_a_collation_that_ignores_case_is_a_warning() -> None:
     messages = collation_problems("default", "utf8mb4_general_ci")
 
     assert [message.id for message in messages] == ["django_workflow.W003"]
+
+
+def test_a_mariadb_that_cannot_skip_locked_rows_is_an_error() -> None:
+    [message] = mysql_problems("default", (10, 5, 29), is_mariadb=True)
+
+    assert message.id == "django_workflow.E040"
+    assert "10.5.29" in message.msg
+
+
+def test_mysql_itself_is_a_warning() -> None:
+    [message] = mysql_problems("default", (8, 4, 3), is_mariadb=False)
+
+    assert message.id == "django_workflow.W040"
+
+
+def test_a_mariadb_that_skips_locked_rows_is_fine() -> None:
+    assert mysql_problems("default", (10, 6, 0), is_mariadb=True) == []
 
 
 def test_a_collation_that_tells_cases_apart_is_fine() -> None:

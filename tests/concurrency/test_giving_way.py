@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from datetime import timedelta
 from threading import Event as Flag
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from django.db import OperationalError, connection, transaction
 
+from django_workflow.core.types import RunStatus
 from django_workflow.models import Delivery, Run
-from django_workflow.store import repeating, runs, triggers
+from django_workflow.store import claims, records, repeating, runs, triggers
+from django_workflow.store.rows import Claim
 from tests.concurrency.together import PATIENCE_SECONDS, Threads
-from tests.store.made import new_run
+from tests.store.made import FAILED_TRY, FAILURE, claimed, completed, new_run, pending, retrying
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.no_sqlite]
 
@@ -72,3 +77,42 @@ def test_within_the_projects_transaction_the_project_is_told(crew: Threads) -> N
 
     meeting.theirs.result(PATIENCE_SECONDS)
     assert Run.objects.get(pk="run-1").status == "pending"
+
+
+VERBS: list[Callable[[Claim], Any]] = [
+    lambda claim: runs.pause(claim.run_id),
+    lambda claim: runs.cancel(claim.run_id),
+    lambda claim: runs.complete(claim, "1", leaves_open=False),
+    lambda claim: runs.end_badly(claim, RunStatus.FAILED, FAILURE),
+    lambda claim: records.record(claim, completed("a")),
+    lambda claim: records.wait(claim, [pending("a")], fan_out=["a"]),
+    lambda claim: records.put_off(claim, retrying("a", timedelta(hours=1)), FAILED_TRY),
+    lambda claim: claims.give_back(claim),
+    lambda claim: claims.claim("another", 8),
+    lambda claim: runs.resume(claim.run_id, force=False),
+    lambda claim: runs.unpause(claim.run_id),
+]
+
+
+@pytest.mark.parametrize("act", VERBS)
+def test_nothing_waits_for_a_trigger_that_is_not_committed(
+    act: Callable[[Claim], Any], crew: Threads
+) -> None:
+    # Never used before: an index still holds what was deleted a moment ago, and InnoDB locks what is around that.
+    own, other = uuid4().hex, uuid4().hex
+    claim = claimed(own)
+    triggered, go_on = Flag(), Flag()
+
+    def trigger() -> None:
+        with transaction.atomic():
+            triggers.insert([new_run(other)])
+            triggered.set()
+            assert go_on.wait(PATIENCE_SECONDS)
+
+    theirs = crew.start(trigger)
+    assert triggered.wait(PATIENCE_SECONDS)
+    try:
+        crew.start(act, claim).result(5)
+    finally:
+        go_on.set()
+        theirs.result(PATIENCE_SECONDS)

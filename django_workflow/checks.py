@@ -47,7 +47,6 @@ def register_checks() -> None:
     checks.register(check_schedules, TAG)
     checks.register(check_middleware, TAG)
     checks.register(check_at_rest, TAG)
-    checks.register(check_collation, TAG, checks.Tags.database)
     checks.register(check_mysql, TAG, checks.Tags.database)
     checks.register(check_sealed, TAG, checks.Tags.database)
     checks.register(check_deployment, TAG, deploy=True)
@@ -182,14 +181,21 @@ def check_database(**_: Any) -> list[CheckMessage]:
     return []
 
 
-def check_collation(*, databases: Sequence[str] | None = None, **_: Any) -> list[CheckMessage]:
-    """W003: MySQL and MariaDB take "Pay" and "pay" for one name unless told otherwise. Asks the database."""
-    alias = _alias(_read())
-    if alias is None or alias not in (databases or ()) or connections[alias].vendor != "mysql":
+def check_mysql(*, databases: Sequence[str] | None = None, **_: Any) -> list[CheckMessage]:
+    """E040, W003, W040, W041: which MariaDB the journal is on, and how it was set up. Asks the database."""
+    settings = _read()
+    alias = _alias(settings) or ""
+    if settings is None or alias not in (databases or ()) or connections[alias].vendor != "mysql":
         return []
-    with connections[alias].cursor() as cursor:
-        cursor.execute("SELECT @@collation_database")
-        return collation_problems(alias, str(cursor.fetchone()[0]))
+    connection: Any = connections[alias]
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT @@collation_database, @@max_allowed_packet")
+        collation, packet = cursor.fetchone()
+    return [
+        *mysql_problems(alias, connection.mysql_version, is_mariadb=connection.mysql_is_mariadb),
+        *collation_problems(alias, str(collation)),
+        *packet_problems(alias, packet, max(settings.MAX_PAYLOAD_BYTES, settings.MAX_RESULT_BYTES)),
+    ]
 
 
 def collation_problems(alias: str, collation: str) -> list[CheckMessage]:
@@ -206,15 +212,6 @@ def collation_problems(alias: str, collation: str) -> list[CheckMessage]:
     ]
 
 
-def check_mysql(*, databases: Sequence[str] | None = None, **_: Any) -> list[CheckMessage]:
-    """E040, W040: which MariaDB, or MySQL, the journal is on. Asks the database."""
-    alias = _alias(_read())
-    if alias is None or alias not in (databases or ()) or connections[alias].vendor != "mysql":
-        return []
-    connection: Any = connections[alias]
-    return mysql_problems(alias, connection.mysql_version, is_mariadb=connection.mysql_is_mariadb)
-
-
 def mysql_problems(alias: str, version: tuple[int, ...], *, is_mariadb: bool) -> list[CheckMessage]:
     """Return what is wrong with keeping runs on this server."""
     told = ".".join(map(str, version))
@@ -225,6 +222,14 @@ def mysql_problems(alias: str, version: tuple[int, ...], *, is_mariadb: bool) ->
         message = f'The database "{alias}" is MariaDB {told}, which cannot skip locked rows: workers would wait for each other.'
         return [_error(40, message, "MariaDB 10.6 or newer.")]
     return []
+
+
+def packet_problems(alias: str, packet: int, largest: int) -> list[CheckMessage]:
+    """Return what is wrong with statements of this size: a text has each quotation mark in it escaped."""
+    if packet >= 2 * largest:
+        return []
+    message = f'The database "{alias}" takes {packet:,} bytes in a statement, and ends the connection at more: too few for {largest:,} escaped.'
+    return [_warning(41, message, "max_allowed_packet = 64M, or lower limits in WORKFLOW.")]
 
 
 def check_http(**_: Any) -> list[CheckMessage]:

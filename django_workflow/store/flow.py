@@ -343,6 +343,8 @@ def _settle(cursor: Any, key: KeyRow, load: _Load) -> tuple[set[int], list[Wake]
     expires_at = dialect().literal(load.now + settings().LEASE)
     found = cursor.fetchall()
     for ticket, delivery_id in found[:room]:
+        if not _is_unlocked(cursor, ticket):
+            continue
         cursor.execute(
             f"UPDATE {TICKET} SET state = 'granted', expires_at = %s WHERE id = %s AND state = 'waiting'",
             (expires_at, ticket),
@@ -357,6 +359,14 @@ def _settle(cursor: Any, key: KeyRow, load: _Load) -> tuple[set[int], list[Wake]
         if opens_at is not None:
             woken.append(Wake(found[room][1], opens_at))
     return granted, woken
+
+
+def _is_unlocked(cursor: Any, ticket: int) -> bool:
+    """Lock a ticket where it was not locked with the others that were found; False if somebody else has it."""
+    if connection().vendor != "mysql":
+        return True
+    cursor.execute(f"SELECT 1 FROM {TICKET} WHERE id = %s FOR UPDATE SKIP LOCKED", (ticket,))
+    return cursor.fetchone() is not None
 
 
 def _opens_at(cursor: Any, key: KeyRow, load: _Load) -> datetime | None:

@@ -253,6 +253,11 @@ class MariaDB(Portable):
         """See `Portable.insert_lock()`. Not ignored: two who find the row share a lock on it, and neither gets it alone."""
         return f"INSERT INTO {table} ({self.columns(columns)}) VALUES ({values}) ON DUPLICATE KEY UPDATE {key} = {key}"
 
+    def keep_run(self, cursor: Any, run_id: str) -> bool:
+        """See `Portable.keep_run()`. The lock that a foreign key takes with the next statement, and fails where it cannot."""
+        cursor.execute(f"SELECT 1 FROM {RUN} WHERE id = %s LOCK IN SHARE MODE", (run_id,))
+        return cursor.fetchone() is not None
+
     def lock_deliveries(self, cursor: Any, run_id: str) -> None:
         """See `Portable.lock_deliveries()`."""
         cursor.execute(

@@ -14,7 +14,7 @@ from django.test import override_settings
 from django.urls import path
 
 from django_workflow import RetryPolicy, Workflow, workflow
-from django_workflow.checks import collation_problems, mysql_problems
+from django_workflow.checks import collation_problems, mysql_problems, packet_problems
 from django_workflow.conf import defaults
 from django_workflow.core.durations import format_duration
 from django_workflow.core.workflow import registry
@@ -187,6 +187,13 @@ def test_mysql_itself_is_a_warning() -> None:
     [message] = mysql_problems("default", (8, 4, 3), is_mariadb=False)
 
     assert message.id == "django_workflow.W040"
+
+
+def test_packets_too_small_for_what_may_be_stored_are_a_warning() -> None:
+    [message] = packet_problems("default", 16_777_216, 10_000_000)
+
+    assert message.id == "django_workflow.W041"
+    assert packet_problems("default", 20_000_000, 10_000_000) == []
 
 
 def test_a_mariadb_that_skips_locked_rows_is_fine() -> None:

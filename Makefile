@@ -51,9 +51,10 @@ test-postgres: $(DEV_READY) ## Run every test on PostgreSQL (DATABASE_URL, or on
 MARIADB_TESTS := tests/store tests/runtime tests/concurrency tests/doors tests/kit tests/rest tests/windows tests/test_cases.py
 
 .PHONY: test-mariadb
+test-mariadb: ARGS = $(MARIADB_TESTS)
 test-mariadb: $(MARIADB_READY) ## Run most tests on MariaDB (Debian: mariadb-server, libmariadb-dev)
 	@echo "== Tests on MariaDB"
-	TEST_DB=mariadb $(PY) -m pytest $(PARALLEL) $(or $(ARGS),$(MARIADB_TESTS))
+	$(call run_suite,mariadb)
 
 .PHONY: coverage
 coverage: $(DEV_READY) ## Run the tests on SQLite and show what they do not reach

@@ -21,9 +21,11 @@ from django_workflow.core.types import RunStatus, StepKind, StepStatus
 from django_workflow.models import Approval, FlowTicket, MapItem, Run, Step
 from django_workflow.models.runs import STILL_AT_WORK
 from django_workflow.store import deliveries
+from django_workflow.store.approvals import lock_by_key
 from django_workflow.store.claims import now as database_now
 from django_workflow.store.repeating import repeated
 from django_workflow.store.runs import lock, wake
+from django_workflow.store.sql import connection
 
 GOES_ON = Q(status__in=[RunStatus.RUNNING, RunStatus.CANCELLING]) | (
     Q(status=RunStatus.FAILED) & STILL_AT_WORK
@@ -109,7 +111,10 @@ def skip_sleep(run_id: str, key: str | None) -> list[str]:
 def lock_approval(run_id: str, key: str) -> None:
     """Lock the approval of a step, where it has one: before the run, as who decides it and who ends its time do."""
     rows = Approval.objects.using(settings().DATABASE).filter(run_id=run_id, step_key=key)
-    list(rows.select_for_update().values_list("pk"))
+    if connection().vendor == "mysql":
+        lock_by_key(rows)
+    else:
+        list(rows.select_for_update().values_list("pk"))
 
 
 def extend_wait(run_id: str, key: str, by: timedelta) -> tuple[datetime, datetime] | None:

@@ -47,13 +47,14 @@ test-postgres: $(DEV_READY) ## Run every test on PostgreSQL (DATABASE_URL, or on
 	@echo "== Tests on PostgreSQL"
 	$(call run_suite,postgres)
 
-# What the engine stands on; the rest of the suite is run on SQLite and PostgreSQL.
-MARIADB_TESTS := tests/store tests/runtime tests/concurrency
+# The rest of the suite is run on SQLite and PostgreSQL.
+MARIADB_TESTS := tests/store tests/runtime tests/concurrency tests/doors tests/kit tests/rest tests/windows tests/test_cases.py
 
 .PHONY: test-mariadb
-test-mariadb: $(MARIADB_READY) ## Run the tests of store, runtime and concurrency on MariaDB (Debian: mariadb-server, libmariadb-dev)
+test-mariadb: ARGS = $(MARIADB_TESTS)
+test-mariadb: $(MARIADB_READY) ## Run most tests on MariaDB (Debian: mariadb-server, libmariadb-dev)
 	@echo "== Tests on MariaDB"
-	TEST_DB=mariadb $(PY) -m pytest $(PARALLEL) $(or $(ARGS),$(MARIADB_TESTS))
+	$(call run_suite,mariadb)
 
 .PHONY: coverage
 coverage: $(DEV_READY) ## Run the tests on SQLite and show what they do not reach

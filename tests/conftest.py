@@ -30,8 +30,12 @@ pytest.register_assert_rewrite("tests.cases")
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out what belongs to another database; a run on each makes the suite whole."""
-    at_home = {"sqlite": "sqlite_only", "postgresql": "pg_only"}.get(connection.vendor)
-    foreign = {"sqlite_only", "pg_only"} - {at_home}
+    at_home = {
+        "sqlite": {"sqlite_only"},
+        "postgresql": {"pg_only", "no_sqlite"},
+        "mysql": {"no_sqlite"},
+    }[connection.vendor]
+    foreign = {"sqlite_only", "pg_only", "no_sqlite"} - at_home
     deselected = [item for item in items if any(map(item.get_closest_marker, foreign))]
     if deselected:
         config.hook.pytest_deselected(items=deselected)

@@ -45,6 +45,7 @@ MARIADB_OPTIONS = (
     "--default-time-zone=+00:00",
     "--innodb-buffer-pool-size=128M",
     "--innodb-flush-log-at-trx-commit=0",
+    "--max-allowed-packet=128M",
     "--max-connections=200",
     "--skip-log-bin",
 )

@@ -74,7 +74,7 @@ SINS = [
     ("testing.py", "import httpx", "testing -> httpx"),
     ("testing.py", "import django_workflow", "testing -> django_workflow (l.2)"),
     ("transports/inline.py", "import ssrfguard", "transports.inline -> ssrfguard"),
-    ("checks.py", "import tests.app", "checks -> tests"),
+    ("checks/__init__.py", "import tests.app", "checks -> tests"),
     (
         "runtime/events.py",
         "import django_workflow.runtime.failure",

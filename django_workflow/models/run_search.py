@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from django.apps import apps
+from django.db import connections
 from django.db.models import QuerySet
+from django.db.models.functions import Lower
 
 from django_workflow.core.types import DEAD_LETTER
 from django_workflow.models.events import Event, Waiter
@@ -89,13 +91,14 @@ def _by_about(runs: QuerySet[Run], text: str) -> Iterable[str]:
 
 def _by_error(runs: QuerySet[Run], text: str) -> Iterable[str]:
     dead = _latest(runs.filter(status__in=sorted(DEAD_LETTER)))
-    return _some(dead.filter(failure_text__icontains=_as_stored(text)))
+    return _some(_saying(dead, "failure_text", text))
 
 
 def _by_payload(runs: QuerySet[Run], text: str) -> Iterable[str]:
     """Runs whose payload says so, as it is shown: what is redacted cannot be found out by asking."""
-    found = _latest(runs).filter(payload_text__icontains=_as_stored(text))
-    shown = found.only("id", "workflow", "payload_text", "options_text")
+    shown = _saying(_latest(runs), "payload_text", text).only(
+        "id", "workflow", "payload_text", "options_text"
+    )
     wanted = text.casefold()
     return [
         run.pk
@@ -104,8 +107,13 @@ def _by_payload(runs: QuerySet[Run], text: str) -> Iterable[str]:
     ]
 
 
-def _as_stored(text: str) -> str:
-    return json.dumps(text)[1:-1]
+def _saying(runs: QuerySet[Run], column: str, text: str) -> QuerySet[Run]:
+    """Return those with a text in a column, be its letters large or small."""
+    stored = json.dumps(text)[1:-1]
+    if connections[runs.db].vendor != "mysql":
+        return runs.filter(**{f"{column}__icontains": stored})
+    # There it goes by the collation, which tells cases apart.
+    return runs.alias(said=Lower(column)).filter(said__contains=stored.lower())
 
 
 def _latest(runs: QuerySet[Run]) -> QuerySet[Run]:

@@ -18,6 +18,7 @@ from django_workflow.runtime.flow_control import after_commit, keys_of
 from django_workflow.runtime.worker import hint
 from django_workflow.store import amending
 from django_workflow.store import runs as store
+from django_workflow.store.repeating import repeated
 
 
 def key_of(run_id: str, step: str, *, recorded: bool | None = None) -> str:
@@ -123,11 +124,14 @@ class AmendVerbs:
             found.append(moved[1])
             return True
 
-        with transaction.atomic(using=settings().DATABASE):
-            if key is not None:
-                amending.lock_approval(run_id, key)
-            done = audited("extend", run_id, do, actor=actor, why=why, details=details)
-        if not done:
+        @repeated
+        def extend() -> bool:
+            with transaction.atomic(using=settings().DATABASE):
+                if key is not None:
+                    amending.lock_approval(run_id, key)
+                return audited("extend", run_id, do, actor=actor, why=why, details=details)
+
+        if not extend():
             refuse(
                 run_id,
                 "It has no timeout of its own that is to come."
@@ -135,7 +139,7 @@ class AmendVerbs:
                 else f'Step "{step}" does not wait with a timeout that is to come.',
             )
         self._tell_workers()
-        return found[0]
+        return found[-1]
 
     def set_priority(self, run_id: str, priority: int, *, actor: Any = None, why: str = "") -> None:
         """See `Run.set_priority()`."""

@@ -15,6 +15,7 @@ from django_workflow.core.actors import Actor
 from django_workflow.store import actions
 from django_workflow.store import runs as store
 from django_workflow.store.actions import Change
+from django_workflow.store.repeating import repeated
 
 logger = logging.getLogger(__name__)
 
@@ -34,6 +35,7 @@ _PAST = {
 }
 
 
+@repeated
 def audited(
     verb: str,
     run_id: str,

@@ -19,10 +19,12 @@ from django_workflow.runtime.approvals import may_decide, refuse_closed
 from django_workflow.store import actions, delegations
 from django_workflow.store.actions import Change
 from django_workflow.store.approvals import ClosedError
+from django_workflow.store.repeating import repeated
 
 logger = logging.getLogger(__name__)
 
 
+@repeated
 def delegate(approval: Approval, *, to: Any, by: Any, actor: Any = None, why: str = "") -> Approval:
     """Let another user decide an approval, in place of the one who hands it on where that one was named.
 

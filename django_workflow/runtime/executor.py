@@ -407,8 +407,7 @@ class _Entry:
             return self._settle_step_delivery(outcome)
         if isinstance(outcome, Suspended):
             return self._suspended(outcome)
-        with performer.telling.joined():
-            self._end(outcome)
+        performer.telling.with_it(self.claim, lambda _: self._end(outcome))
         return End.OVER
 
     def _end(self, outcome: Outcome) -> None:

@@ -17,6 +17,7 @@ from django_workflow.runtime.worker import hint
 from django_workflow.store import actions, handlers
 from django_workflow.store import runs as store
 from django_workflow.store.actions import Change
+from django_workflow.store.repeating import repeated
 
 logger = logging.getLogger(__name__)
 
@@ -28,6 +29,7 @@ def with_handler_to_run(found: RunQuerySet) -> RunQuerySet:
     return found.filter(status=RunStatus.FAILED, handler_status__in=again, workflow__in=names)
 
 
+@repeated
 def rerun_handler(run_id: str, *, actor: Any = None, why: str = "") -> None:
     """Run the failure handler of a failed run anew, where it failed itself or there was none yet.
 

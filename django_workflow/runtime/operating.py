@@ -17,8 +17,10 @@ from django_workflow.runtime.waiting import send
 from django_workflow.store import actions
 from django_workflow.store import runs as store
 from django_workflow.store.actions import Change
+from django_workflow.store.repeating import repeated
 
 
+@repeated
 def send_event(
     run_id: str,
     event_id: str,

@@ -29,8 +29,9 @@ from django_workflow.runtime.flow_control import give_slot_back
 from django_workflow.runtime.leases import Held, keeper
 from django_workflow.runtime.step_rows import record_of
 from django_workflow.store import claims, records
-from django_workflow.store.flow import follow
+from django_workflow.store.flow import Slot, follow
 from django_workflow.store.records import AttemptRow
+from django_workflow.store.repeating import repeated
 from django_workflow.store.rows import Claim, StepRow
 
 logger = logging.getLogger(__name__)
@@ -132,12 +133,18 @@ class Overtime:
         slot = self._performer.slot
         if slot is None:
             return claims.take_over(claim)
-        with transaction.atomic(using=settings().DATABASE):
-            done = claims.take_over(claim)
-            if done:
+
+        @repeated
+        def take(claim: Claim) -> Slot | None:
+            with transaction.atomic(using=settings().DATABASE):
                 # The body goes on, so it keeps its slot.
-                self._performer.slot = follow(slot, claim)
-        return done
+                return follow(slot, claim) if claims.take_over(claim) else None
+
+        followed = take(claim)
+        if followed is None:
+            return False
+        self._performer.slot = followed
+        return True
 
     def settle(self, text: str | None, error: BaseException | None) -> None:
         """Set the late outcome of the body aside, and let the next attempt begin after its delay."""

@@ -287,8 +287,10 @@ class Performer:
             self, StepStatus.RETRYING, failure_text=text, attempts=call.attempt, wakes_in=delay
         )
         try:
-            with self.telling.joined():
-                records.put_off(self.claim, row, attempt, markers=call.marker_rows())
+            self.telling.with_it(
+                self.claim,
+                lambda claim: records.put_off(claim, row, attempt, markers=call.marker_rows()),
+            )
         except DeliveryFencedError:
             self.fenced = True
             self.keep_late(row)
@@ -328,8 +330,10 @@ class Performer:
         """Record a result; see `store.records.record()` for what is raised."""
         before = self.claim.wakes
         marks = [marker_row(marker) for marker in markers]
-        with self.telling.joined():
-            done = records.record(self.claim, row, markers=marks, attempt=attempt)
+        done = self.telling.with_it(
+            self.claim,
+            lambda claim: records.record(claim, row, markers=marks, attempt=attempt),
+        )
         if self.claim.is_turn and done.sequence != before + 1 + len(marks):
             self.exhausted = True
         return record_of(row, done.sequence, done.finished_at)

@@ -99,16 +99,18 @@ class Registering:
             after_commit(child.flow_key for child in children if child.lines_up)
 
     def _commit(self, rows: list[StepRow], fan_out: list[str], calls: dict[str, str]) -> None:
-        with self.performer.telling.joined():
-            records.wait(
-                self.claim,
+        self.performer.telling.with_it(
+            self.claim,
+            lambda claim: records.wait(
+                claim,
                 rows,
                 fan_out=fan_out,
                 calls=calls,
                 due_at=self.deadline,
                 markers=[marker_row(m) for m in self.markers],
                 in_line=list(self.performer.in_line),
-            )
+            ),
+        )
 
     def _outgrows(self, new: int) -> bool:
         """Block the run if so many steps more are too many."""

@@ -19,6 +19,7 @@ from django_workflow.models import DeadLetterNote, Event, Run, Waiter
 from django_workflow.runtime.waiting import send
 from django_workflow.store import actions, letters
 from django_workflow.store.actions import Change
+from django_workflow.store.repeating import repeated
 
 logger = logging.getLogger(__name__)
 
@@ -40,6 +41,7 @@ def _keep(
 # Schedules
 
 
+@repeated
 def steer_schedule(schedule_id: str, verb: str, *, actor: Any = None, why: str = "") -> Run | None:
     """Pause, resume, delete or run a schedule now (``run_now``, which returns the run).
 
@@ -71,6 +73,7 @@ def steer_schedule(schedule_id: str, verb: str, *, actor: Any = None, why: str =
 # Flow control
 
 
+@repeated
 def steer_key(key: str, verb: str, *, actor: Any = None, why: str = "", **limits: Any) -> None:
     """Pause, resume, pin, unpin, reset or set a flow control key; see `core.anywhere.FlowKeyHandle`.
 
@@ -95,6 +98,7 @@ class Sent:
     waited: int
 
 
+@repeated
 def send_to_all(
     event_id: str, event_data: Any = None, *, keep: bool = True, actor: Any = None, why: str = ""
 ) -> Sent:
@@ -122,6 +126,7 @@ def send_to_all(
 # Errors
 
 
+@repeated
 def note_error(
     fingerprint: str,
     *,

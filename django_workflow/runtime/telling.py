@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import logging
 from asyncio import get_running_loop
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from concurrent.futures import wait as wait_for
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from datetime import timedelta
 from threading import Event, Lock, get_ident
 from time import monotonic
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeVar
 
 from django.db import Error as DatabaseError
 from django.db import transaction
@@ -25,6 +25,7 @@ from django_workflow.conf import settings
 from django_workflow.core.journal import Journal
 from django_workflow.core.telling import LOG, Saying, Told
 from django_workflow.store import telling as store
+from django_workflow.store.repeating import repeated
 from django_workflow.store.rows import Claim
 from django_workflow.store.sql import connection
 
@@ -36,7 +37,7 @@ PER_SECOND: Final = 2.0
 #: More than this is not kept back: the lines after them are dropped.
 MOST_KEPT_BACK: Final = 1_000
 
-_NOTHING: Final[AbstractContextManager[None]] = nullcontext()
+T = TypeVar("T")
 
 
 class _Heard(NamedTuple):
@@ -122,8 +123,7 @@ class Telling:
     def flush(self) -> None:
         """Write what was heard, in a statement of its own; trouble with it is no trouble of the run."""
         try:
-            with self.joined():
-                pass
+            self.with_it(self._claim, lambda _: None)
         except DatabaseError:
             logger.warning(
                 "What run %s says could not be written yet.",
@@ -132,12 +132,13 @@ class Telling:
                 extra={"run_id": self._claim.run_id},
             )
 
-    def joined(self) -> AbstractContextManager[None]:
-        """Return a transaction in which something is written, and what was heard after it; none if that is nothing."""
-        return self._joined() if self._heard else _NOTHING
+    def with_it(self, claim: Claim, write: Callable[[Claim], T]) -> T:
+        """Write something, and what was heard after it in one transaction; just that if nothing was heard."""
+        return _both(claim, self, write) if self._heard else write(claim)
 
     @contextmanager
-    def _joined(self) -> Iterator[None]:
+    def joined(self) -> Iterator[None]:
+        """Return a transaction at whose end what was heard is written."""
         with transaction.atomic(using=settings().DATABASE):
             yield
             with self._lock:
@@ -156,6 +157,12 @@ class Telling:
             self._heard = self._written + self._heard
         self._journal.told.difference_update((h.told.after, h.told.number) for h in self._written)
         self._written = []
+
+
+@repeated
+def _both(claim: Claim, telling: Telling, write: Callable[[Claim], T]) -> T:
+    with telling.joined():
+        return write(claim)
 
 
 class _Pace:

@@ -37,6 +37,7 @@ from django_workflow.runtime.singleton_lines import LINE, line_for, refuse_debou
 from django_workflow.runtime.worker import hint
 from django_workflow.store import actions, triggers
 from django_workflow.store.actions import Change
+from django_workflow.store.repeating import repeated
 from django_workflow.store.sql import connection
 from django_workflow.store.triggers import NewRun
 
@@ -79,13 +80,23 @@ class TriggerVerbs:
         if not options.detached:
             self._refuse_other_alias(f"{workflow.name}.trigger()", "run", " Or pass detached=True.")
         if is_gated(workflow, options):
-            with transaction.atomic(using=self.alias):
-                return [
-                    self._through_gate(workflow, payload, options, run_id)
-                    for payload, run_id in zip(payloads, ids, strict=True)
-                ]
+            return self._through_gates(workflow, payloads, options, ids)
         new = self._new_runs(workflow, payloads, options, ids)
         return self._insert(workflow, new, options, any_payload=is_repeatable)
+
+    @repeated
+    def _through_gates(
+        self,
+        workflow: Workflow[Any, Any],
+        payloads: Sequence[Any],
+        options: TriggerOptions,
+        ids: Sequence[str],
+    ) -> list[Run]:
+        with transaction.atomic(using=self.alias):
+            return [
+                self._through_gate(workflow, payload, options, run_id)
+                for payload, run_id in zip(payloads, ids, strict=True)
+            ]
 
     def _insert(
         self,
@@ -137,6 +148,7 @@ class TriggerVerbs:
             self._new_runs, found, [payload], checked, [run_id]
         )[0]
 
+    @repeated
     def _write(self, new: Sequence[NewRun], by: Actor) -> dict[str, Any]:
         if by.door == CODE or not by.name:
             return triggers.insert(new)

@@ -33,6 +33,8 @@ from django_workflow.runtime.urls import WEBHOOK, door_url
 from django_workflow.runtime.waiting import match_event
 from django_workflow.store import claims
 from django_workflow.store import webhooks as store
+from django_workflow.store.repeating import repeated
+from django_workflow.store.rows import Claim
 from django_workflow.store.webhooks import CallRefusedError
 
 logger = logging.getLogger(__name__)
@@ -65,8 +67,10 @@ def perform_create_webhook(
         failed: Record | None = performer.write(step, row, markers)
         return failed
     row = row_of(step, StepStatus.COMPLETED, result_text=text, **fields)
-    try:
-        done: Record = store.create(
+
+    @repeated
+    def write(_: Claim) -> Record:
+        created: Record = store.create(
             partial(performer.recorded, step, row, markers),
             run_id=run_id,
             step_key=step.key,
@@ -74,6 +78,10 @@ def perform_create_webhook(
             digest=digest_of(token),
             **made,
         )
+        return created
+
+    try:
+        done = write(performer.claim)
     except DeliveryFencedError:
         performer.fenced = True
         return None

@@ -14,6 +14,7 @@ from django_workflow.core.actors import Actor
 from django_workflow.models import Action, Run
 from django_workflow.models.actions import SUBJECT_LENGTH
 from django_workflow.store.claims import now as database_now
+from django_workflow.store.repeating import repeated
 
 
 class Change(NamedTuple):
@@ -54,6 +55,7 @@ def keep(
     Action.objects.using(settings().DATABASE).bulk_create(rows, batch_size=500)
 
 
+@repeated
 def delete_orphans(before: datetime, limit: int) -> int:
     """Delete the oldest actions from before a moment whose runs are gone; return how many."""
     alias = settings().DATABASE

@@ -18,10 +18,14 @@ from django_workflow.conf import settings
 from django_workflow.core.codec import codec
 from django_workflow.core.maps import slice_of
 from django_workflow.core.types import RunStatus, StepKind, StepStatus
-from django_workflow.models import Approval, Delivery, FlowTicket, MapItem, Run, Step
+from django_workflow.models import Approval, FlowTicket, MapItem, Run, Step
 from django_workflow.models.runs import STILL_AT_WORK
+from django_workflow.store import deliveries
+from django_workflow.store.approvals import lock_by_key
 from django_workflow.store.claims import now as database_now
+from django_workflow.store.repeating import repeated
 from django_workflow.store.runs import lock, wake
+from django_workflow.store.sql import connection
 
 GOES_ON = Q(status__in=[RunStatus.RUNNING, RunStatus.CANCELLING]) | (
     Q(status=RunStatus.FAILED) & STILL_AT_WORK
@@ -34,15 +38,12 @@ def _run(run_id: str) -> Any:
     return Run.objects.using(settings().DATABASE).filter(pk=run_id)
 
 
-def _deliveries(run_id: str) -> Any:
-    return Delivery.objects.using(settings().DATABASE).filter(run_id=run_id)
-
-
 def _open_steps(run_id: str, key: str | None) -> Any:
     found = Step.objects.using(settings().DATABASE).filter(run_id=run_id, sequence=None)
     return found if key is None else found.filter(key=key)
 
 
+@repeated
 def retry_now(run_id: str, key: str | None) -> list[str]:
     """End the retry delays of a run, or of one step; return the keys of the steps, "" for the code between them.
 
@@ -54,7 +55,7 @@ def retry_now(run_id: str, key: str | None) -> list[str]:
             return []
         moment = database_now()
         keys = [*_end_delays(run_id, key, moment)]
-        free = _deliveries(run_id).filter(leased_by="", due_at__gt=moment)
+        free = deliveries.of_run(run_id).filter(leased_by="", due_at__gt=moment)
         steps = [
             one
             for one in free.exclude(step_key="")
@@ -64,7 +65,7 @@ def retry_now(run_id: str, key: str | None) -> list[str]:
         found = dict.fromkeys([*keys, *(_step_of(one.step_key) for one in [*steps, *turn])])
         if not found:
             return []
-        _deliveries(run_id).exclude(step_key="").update(wakes=F("wakes") + 1)
+        deliveries.of_run(run_id).exclude(step_key="").update(wakes=F("wakes") + 1)
         free.filter(pk__in=[one.pk for one in steps]).update(due_at=moment)
         wake(run_id)
     return list(found)
@@ -89,6 +90,7 @@ def _end_delays(run_id: str, key: str | None, moment: datetime) -> Iterable[str]
     return keys
 
 
+@repeated
 def skip_sleep(run_id: str, key: str | None) -> list[str]:
     """End the sleeps of a run, or one of them, now; return their keys. The turn records them, also of a paused run."""
     with transaction.atomic(using=settings().DATABASE):
@@ -109,7 +111,10 @@ def skip_sleep(run_id: str, key: str | None) -> list[str]:
 def lock_approval(run_id: str, key: str) -> None:
     """Lock the approval of a step, where it has one: before the run, as who decides it and who ends its time do."""
     rows = Approval.objects.using(settings().DATABASE).filter(run_id=run_id, step_key=key)
-    list(rows.select_for_update().values_list("pk"))
+    if connection().vendor == "mysql":
+        lock_by_key(rows)
+    else:
+        list(rows.select_for_update().values_list("pk"))
 
 
 def extend_wait(run_id: str, key: str, by: timedelta) -> tuple[datetime, datetime] | None:
@@ -145,10 +150,11 @@ def extend_run(run_id: str, by: timedelta) -> tuple[datetime, datetime] | None:
         wake(run_id)
     else:
         # Its time to begin stays; who holds the turn all the same reads the run again.
-        _deliveries(run_id).filter(step_key="").update(wakes=F("wakes") + 1)
+        deliveries.of_run(run_id).filter(step_key="").update(wakes=F("wakes") + 1)
     return before, before + by
 
 
+@repeated
 def prioritise(run_id: str, priority: int) -> int | None:
     """Give a run another priority where it stands in line, and wherever it will; return the one it had, or None.
 
@@ -166,5 +172,5 @@ def prioritise(run_id: str, priority: int) -> int | None:
         FlowTicket.objects.using(settings().DATABASE).filter(run_id=run_id).update(
             priority=priority
         )
-        _deliveries(run_id).filter(step_key="").update(wakes=F("wakes") + 1)
+        deliveries.of_run(run_id).filter(step_key="").update(wakes=F("wakes") + 1)
     return int(before)

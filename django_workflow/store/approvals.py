@@ -20,6 +20,7 @@ from django_workflow.models import Approval, Event
 from django_workflow.store import events
 from django_workflow.store.claims import now as database_now
 from django_workflow.store.records import Recorded
+from django_workflow.store.repeating import repeated
 from django_workflow.store.rows import Claim, StepRow
 from django_workflow.store.sql import connection, dialect
 
@@ -31,6 +32,7 @@ class ClosedError(Exception):
     """Ends the transaction of a decision that comes too late."""
 
 
+@repeated
 def decide(approval: Approval, event_text: Callable[[datetime], str], **decided: Any) -> Event:
     """Fill an approval in and send the event that ends the wait, in the caller's transaction.
 
@@ -52,10 +54,28 @@ def decide(approval: Approval, event_text: Callable[[datetime], str], **decided:
             expires_at=moment + KEPT,
         )
         decided["data_text"] = sealed(decided.get("data_text"))
-        still = Approval.objects.using(alias).open().filter(pk=approval.pk, due_at__gt=moment)
-        if not still.update(decided_at=moment, next_mail_at=None, **decided):
+        if not still_open(approval, moment).update(decided_at=moment, next_mail_at=None, **decided):
             raise ClosedError
     return event
+
+
+@repeated
+def still_open(approval: Approval, moment: datetime) -> Any:
+    """Return the approval if it can be decided, for the statement that changes it."""
+    rows = Approval.objects.using(settings().DATABASE)
+    still = rows.open().filter(pk=approval.pk, due_at__gt=moment)
+    if connection().vendor != "mysql":
+        return still
+    # There an UPDATE locks the step that it asks about, too, and comes to the row by the index of what is open.
+    lock_by_key(rows.filter(pk=approval.pk))
+    return rows.filter(pk=approval.pk) if still.exists() else rows.none()
+
+
+def lock_by_key(rows: Any) -> None:
+    """Lock approvals by their primary key, before an index is asked: the order of all who change them on MariaDB."""
+    for pk in list(rows.values_list("pk", flat=True)):
+        found = Approval.objects.using(settings().DATABASE).filter(pk=pk)
+        list(found.select_for_update().values_list("pk"))
 
 
 def time_out(claim: Claim, row: StepRow) -> tuple[Recorded, str] | None:
@@ -66,9 +86,10 @@ def time_out(claim: Claim, row: StepRow) -> tuple[Recorded, str] | None:
     """
     alias = settings().DATABASE
     with transaction.atomic(using=alias):
-        undecided = Approval.objects.using(alias).filter(
-            run_id=claim.run_id, step_key=row.key, decision=""
-        )
+        of_step = Approval.objects.using(alias).filter(run_id=claim.run_id, step_key=row.key)
+        if connection().vendor == "mysql":
+            lock_by_key(of_step)
+        undecided = of_step.filter(decision="")
         if not undecided.update(
             decision=Approval.Decision.TIMED_OUT, decided_at=database_now(), next_mail_at=None
         ):

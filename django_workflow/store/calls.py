@@ -14,6 +14,7 @@ from django.db import transaction
 from django_workflow.conf import settings
 from django_workflow.store import records, requests
 from django_workflow.store.records import AttemptRow, Recorded
+from django_workflow.store.repeating import repeated
 from django_workflow.store.requests import CALL
 from django_workflow.store.rows import DELIVERY, STEP, Claim, StepRow
 from django_workflow.store.sql import connection, dialect
@@ -57,6 +58,7 @@ def still_held(held: Iterable[tuple[int, int]]) -> set[int]:
         return {found for found, token in cursor.fetchall() if tokens[found] == token}
 
 
+@repeated
 def record(
     claim: Claim, row: StepRow, masked_text: str, attempt: AttemptRow | None = None
 ) -> Recorded:

@@ -20,9 +20,10 @@ from django_workflow.conf import settings
 from django_workflow.core.types import FINISHED, RunStatus, StepStatus
 from django_workflow.models import Delivery, Run, Step
 from django_workflow.models.runs import STILL_AT_WORK
-from django_workflow.store import triggers
+from django_workflow.store import deliveries, triggers
 from django_workflow.store.claims import now as database_now
 from django_workflow.store.records import OPEN, Recorded, fenced, moved
+from django_workflow.store.repeating import repeated
 from django_workflow.store.rows import DELIVERY, RUN, STEP, Claim, StepRow, moment_of
 from django_workflow.store.sql import connection, dialect
 from django_workflow.store.triggers import NewRun
@@ -40,6 +41,7 @@ def to_tell(run_id: str) -> Run | None:
     return found
 
 
+@repeated
 def record_end(child: Run, failure_text: str | None) -> tuple[bool, bool]:
     """Record what became of a child in the parent's step, if that still waits.
 
@@ -65,6 +67,7 @@ def record_end(child: Run, failure_text: str | None) -> tuple[bool, bool]:
     return True, is_recorded
 
 
+@repeated
 def end_telling(run_id: str) -> None:
     """End the turn that an ended child has kept; that of a failed one stays, for a resume."""
     with transaction.atomic(using=settings().DATABASE):
@@ -72,20 +75,20 @@ def end_telling(run_id: str) -> None:
             dialect().lock_deliveries(cursor, run_id)
         if not _runs().filter(ENDED, pk=run_id).update(parent_waits=False):
             return
-        due = Delivery.objects.using(settings().DATABASE).filter(run_id=run_id)
+        due = deliveries.of_run(run_id)
         if _runs().filter(pk=run_id, status__in=FINISHED).exists():
             due.delete()
         else:
             due.filter(step_key="", leased_by="").update(due_at=None)
 
 
+@repeated
 def make_due(run_id: str) -> None:
     """Have a worker tell the parent of a run that has just ended, if this process dies before it can."""
-    Delivery.objects.using(settings().DATABASE).filter(
-        run_id=run_id, step_key="", leased_by=""
-    ).update(due_at=database_now())
+    deliveries.of_run(run_id).filter(step_key="", leased_by="").update(due_at=database_now())
 
 
+@repeated
 def time_out(claim: Claim, row: StepRow) -> Recorded | None:
     """Record that the time of a step is over; None if its child has ended first.
 
@@ -117,6 +120,7 @@ def latest(parent_id: str, key: str) -> Run | None:
     return found
 
 
+@repeated
 def await_again(run_id: str) -> bool:
     """Have a child tell its parent of its end, be that to come or over. Returns False if it was cancelled."""
     with transaction.atomic(using=settings().DATABASE):
@@ -135,6 +139,7 @@ def await_again(run_id: str) -> bool:
     return True
 
 
+@repeated
 def wait_again(claim: Claim, key: str, child: NewRun | None, timeout: timedelta | None) -> bool:
     """Let a step that was opened again wait for its child: the one it had, or a new one. False if the id is taken.
 

@@ -12,6 +12,7 @@ from django_workflow.conf import settings
 from django_workflow.core.ports import get_clock
 from django_workflow.core.types import RunStatus
 from django_workflow.models import Delivery, Schedule, Sweep
+from django_workflow.store.repeating import repeated
 from django_workflow.store.rows import (
     CLAIM_COLUMNS,
     DELIVERY,
@@ -48,6 +49,7 @@ def now() -> datetime:
     return moment
 
 
+@repeated
 def claim(
     worker: str, limit: int, *, only: Collection[str] | None = None, lane: str = ""
 ) -> list[Claim]:
@@ -149,6 +151,7 @@ def _claim_in_one(worker: str, limit: int, lane: str) -> list[Claim]:
         return [_claim_of(row) for row in cursor.fetchall()]
 
 
+@repeated
 def enter(
     delivery_id: int, token: int, entry: int, known: tuple[int, RunRow] | None = None
 ) -> Claim | None:
@@ -197,8 +200,11 @@ def renew(held: Iterable[tuple[int, int]], lease: timedelta | None = None) -> in
     `Portable.lock_deliveries()`.
     """
     pairs = list(held)
-    if not pairs:
-        return 0
+    return _renew(pairs, lease) if pairs else 0
+
+
+@repeated
+def _renew(pairs: Sequence[tuple[int, int]], lease: timedelta | None) -> int:
     speak = dialect()
     leased, values = speak.now(settings().LEASE if lease is None else lease)
     update = f"UPDATE {DELIVERY} SET due_at = {leased}"
@@ -221,6 +227,7 @@ def renew(held: Iterable[tuple[int, int]], lease: timedelta | None = None) -> in
         return renewed
 
 
+@repeated
 def take_over(claim: Claim) -> bool:
     """Give the claim a new token in place: whoever works under the old one can no longer record."""
     with connection().cursor() as cursor:
@@ -233,6 +240,7 @@ def take_over(claim: Claim) -> bool:
         return bool(cursor.rowcount)
 
 
+@repeated
 def mark_begun(claim: Claim, key: str) -> bool:
     """Write that user code begins: what goes wrong after this is a death, charged to ``key``."""
     with connection().cursor() as cursor:
@@ -243,6 +251,7 @@ def mark_begun(claim: Claim, key: str) -> bool:
         return bool(cursor.rowcount)
 
 
+@repeated
 def give_back(
     claim: Claim,
     *,
@@ -272,6 +281,7 @@ def give_back(
         return bool(cursor.rowcount)
 
 
+@repeated
 def give_back_step(claim: Claim, due_at: datetime | None) -> bool:
     """End the claim of a step delivery whose retry delay is not over, if it still holds.
 
@@ -308,6 +318,7 @@ def release(held: Iterable[tuple[int, int]]) -> int:
     return released
 
 
+@repeated
 def trouble(
     delivery_id: int, token: int, *, reason: str, due_in: timedelta, survived: bool = False
 ) -> bool:
@@ -351,6 +362,7 @@ def release_worker(prefix: str, is_alive: Any) -> int:
 SWEEPING, PRUNING, ALERTING, TICKING = 1, 2, 3, 4
 
 
+@repeated
 def take_sweep(worker: str, interval: timedelta, what: int = SWEEPING) -> bool:
     """Win the right to sweep (to prune, to keep a tick of the beat) now: one in the whole system per ``interval``."""
     speak = dialect()

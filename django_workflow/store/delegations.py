@@ -8,11 +8,13 @@ from django.db import transaction
 
 from django_workflow.conf import settings
 from django_workflow.models import Approval, ApprovalAssignee
-from django_workflow.store.approvals import ClosedError
+from django_workflow.store.approvals import ClosedError, still_open
 from django_workflow.store.claims import now as database_now
+from django_workflow.store.repeating import repeated
 from django_workflow.store.sql import connection, dialect
 
 
+@repeated
 def hand_on(
     approval: Approval, to: tuple[str, str], instead_of: Iterable[tuple[str, str]], *, is_told: bool
 ) -> None:
@@ -28,7 +30,7 @@ def hand_on(
             if not dialect().keep_run(cursor, str(approval.run_id)):
                 raise ClosedError
         moment = database_now()
-        still = Approval.objects.using(alias).open().filter(pk=approval.pk, due_at__gt=moment)
+        still = still_open(approval, moment)
         changes = {"next_mail_at": moment} if is_told else {"decision": ""}
         if not still.update(**changes):
             raise ClosedError

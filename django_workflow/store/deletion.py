@@ -9,9 +9,10 @@ from django.db.models import Q
 
 from django_workflow.conf import settings
 from django_workflow.core.actors import Actor
-from django_workflow.models import Action, Delivery, Event, Run
-from django_workflow.store import actions
+from django_workflow.models import Action, Event, Run
+from django_workflow.store import actions, deliveries
 from django_workflow.store.actions import Change
+from django_workflow.store.repeating import repeated
 from django_workflow.store.sql import connection
 
 CHUNK = 100
@@ -25,13 +26,19 @@ def delete_ended(run_ids: Sequence[str], *, by: Actor, why: str = "") -> int:
     """
     deleted = 0
     for start in range(0, len(run_ids), CHUNK):
-        with transaction.atomic(using=settings().DATABASE):
-            found = _delete(run_ids[start : start + CHUNK], ALL)
-            actions.keep("delete", [Change(pk, state, "") for pk, state in found], by=by, why=why)
-        deleted += len(found)
+        deleted += _delete_ended(run_ids[start : start + CHUNK], by, why)
     return deleted
 
 
+@repeated
+def _delete_ended(run_ids: Sequence[str], by: Actor, why: str) -> int:
+    with transaction.atomic(using=settings().DATABASE):
+        found = _delete(run_ids, ALL)
+        actions.keep("delete", [Change(pk, state, "") for pk, state in found], by=by, why=why)
+    return len(found)
+
+
+@repeated
 def prune(run_ids: Sequence[str], only: Q, *, by: Actor | None, why: str = "") -> int:
     """Delete those of these runs that have ended and are still such; return how many.
 
@@ -59,8 +66,7 @@ def _delete(
     # resume waits or is waited for. Deliveries as everybody locks those of several runs: steps first, then turns by id.
     sent = Event.objects.using(alias).filter(run_id__in=run_ids).order_by("pk")
     list(sent.select_for_update().values_list("pk"))
-    due = Delivery.objects.using(alias).filter(run_id__in=run_ids)
-    list(due.order_by("-step_key", "pk").select_for_update().values_list("pk"))
+    deliveries.lock_of_runs(run_ids)
     # Under the lock: a dead letter may have been resumed since it was chosen.
     ended = Run.objects.using(alias).filter(only, pk__in=run_ids).ended().order_by("pk")
     found = list(ended.select_for_update().values_list("pk", "status"))

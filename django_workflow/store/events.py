@@ -23,6 +23,7 @@ from django_workflow.core.types import StepStatus
 from django_workflow.models import Event, Step, Waiter
 from django_workflow.store.claims import now as database_now
 from django_workflow.store.records import Recorded, fenced, moved
+from django_workflow.store.repeating import repeated
 from django_workflow.store.rows import DELIVERY, STEP, Claim, StepRow, moment_of
 from django_workflow.store.sql import connection, dialect
 from django_workflow.store.waiters import WAITER
@@ -51,6 +52,7 @@ class _Open(NamedTuple):
     needed: int
     step_id: int
     schema: str
+    turn: int
 
 
 #: Tells what is recorded of data under a schema; None where they do not fit.
@@ -80,6 +82,7 @@ def send(new: NewEvent) -> Event:
     )
 
 
+@repeated
 def send_under(claim: Claim, new: NewEvent) -> Event:
     """Insert a step's event, or find the one that an earlier attempt of the step has sent.
 
@@ -112,6 +115,7 @@ def match(event_pk: int, judge: Judge = _refuse) -> set[str]:
             judged |= {schema: kept(judge(schema, found.data_text)) for schema in found.schemas}
 
 
+@repeated
 def _match(event_pk: int, judged: Mapping[str, str | None]) -> set[str]:
     alias = settings().DATABASE
     with transaction.atomic(using=alias), connection().cursor() as cursor:
@@ -179,7 +183,7 @@ def _by_schema(
 def _still_open(cursor: Any, waiters: Sequence[int]) -> list[_Open]:
     key = dialect().name("key")
     cursor.execute(
-        f"SELECT w.id, w.run_id, w.step_key, w.needed, s.id, w.schema FROM {WAITER} w "
+        f"SELECT w.id, w.run_id, w.step_key, w.needed, s.id, w.schema, d.id FROM {WAITER} w "
         f"JOIN {STEP} s ON s.run_id = w.run_id AND s.{key} = w.step_key "
         f"JOIN {DELIVERY} d ON d.run_id = w.run_id AND d.step_key = '' "
         f"WHERE w.id IN ({_marks(waiters)}) AND w.filled IS NULL AND s.sequence IS NULL AND s.status = 'waiting' "
@@ -203,11 +207,11 @@ def _record(cursor: Any, waiting: Sequence[_Open], text: str) -> None:
     """Record the same result for waits of different runs: wake their turns, take the numbers, write the steps."""
     speak = dialect()
     now, values = speak.now()
-    runs = [one.run_id for one in waiting]
+    turns = [one.turn for one in waiting]
     cursor.execute(
         f"UPDATE {DELIVERY} SET wakes = wakes + 1, due_at = CASE WHEN leased_by = '' THEN {now} ELSE due_at END "
-        f"WHERE step_key = '' AND run_id IN ({_marks(runs)})",
-        (*values, *runs),
+        f"WHERE id IN ({_marks(turns)})",
+        (*values, *turns),
     )
     cursor.execute(
         f"UPDATE {STEP} SET status = %s, result_text = %s, finished_at = {now}, sequence = (SELECT d.wakes "
@@ -251,6 +255,7 @@ def result_text(arrived: Sequence[tuple[str, str | None]], *, timed_out: bool = 
     return f'{{"timed_out":{"true" if timed_out else "false"},"events":[{events}]}}'
 
 
+@repeated
 def time_out(claim: Claim, row: StepRow) -> tuple[Recorded, str] | None:
     """Record that the time of a wait is over, with what has arrived of several events; None if an event came first.
 
@@ -345,6 +350,7 @@ def untried(limit: int) -> tuple[list[int], list[Waiter]]:
     return list(events.values_list("pk", flat=True)[:limit]), list(waiters[:limit])
 
 
+@repeated
 def delete_expired(limit: int) -> int:
     """Delete the oldest events whose time is over; return how many."""
     found = Event.objects.using(settings().DATABASE).filter(expires_at__lte=database_now())

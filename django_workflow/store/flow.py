@@ -19,13 +19,14 @@ from django.db import transaction
 from django_workflow.conf import settings
 from django_workflow.core.flow import FlowControl
 from django_workflow.models import FlowKey, FlowStart, FlowTicket
+from django_workflow.store.repeating import repeated
 from django_workflow.store.rows import DELIVERY, RUN, Claim, moment_of
 from django_workflow.store.sql import connection, dialect
 
 KEY = FlowKey._meta.db_table
 TICKET = FlowTicket._meta.db_table
 START = FlowStart._meta.db_table
-KEY_COLUMNS = "flow_key, parallelism, rate, period_ms, paused, pinned"
+KEY_COLUMNS = ("flow_key", "parallelism", "rate", "period_ms", "paused", "pinned")
 TICKET_COLUMNS = (
     "run_id", "step_key", "flow_key", "state", "priority", "delivery_id", "token", "created_at", "expires_at",
 )  # fmt: skip
@@ -142,7 +143,9 @@ def find_key(cursor: Any, flow_key: str) -> KeyRow | None:
     else:
         # A write, because SQLite's transactions must begin with one.
         cursor.execute(f"UPDATE {KEY} SET paused = paused WHERE flow_key = %s", (flow_key,))
-    cursor.execute(f"SELECT {KEY_COLUMNS} FROM {KEY} WHERE flow_key = %s{lock}", (flow_key,))
+    cursor.execute(
+        f"SELECT {', '.join(KEY_COLUMNS)} FROM {KEY} WHERE flow_key = %s{lock}", (flow_key,)
+    )
     row = cursor.fetchone()
     return None if row is None else KeyRow._make(row)
 
@@ -156,7 +159,7 @@ def found_or_made(
     # Again where another's key was there, and was deleted as unused before it could be locked.
     while (found := find_key(cursor, flow_key)) is None:
         cursor.execute(
-            f"{speak.ignore} {KEY} ({KEY_COLUMNS}) VALUES (%s, %s, %s, %s, %s, %s){speak.ignore_tail}",
+            speak.insert_lock(KEY, KEY_COLUMNS, "%s, %s, %s, %s, %s, %s", "flow_key"),
             (flow_key, *limits, False, False),
         )
         is_new = True
@@ -204,6 +207,7 @@ def load_of(cursor: Any, key: KeyRow) -> _Load:
     return _Load(now_is, row[1], row[2], row[3], row[4] is not None)
 
 
+@repeated
 def take(claim: Claim, step_key: str, control: FlowControl, priority: int) -> Taken:
     """Give the claimed delivery a slot for this step, or a place in line."""
     with transaction.atomic(using=settings().DATABASE), connection().cursor() as cursor:
@@ -339,6 +343,8 @@ def _settle(cursor: Any, key: KeyRow, load: _Load) -> tuple[set[int], list[Wake]
     expires_at = dialect().literal(load.now + settings().LEASE)
     found = cursor.fetchall()
     for ticket, delivery_id in found[:room]:
+        if not _is_unlocked(cursor, ticket):
+            continue
         cursor.execute(
             f"UPDATE {TICKET} SET state = 'granted', expires_at = %s WHERE id = %s AND state = 'waiting'",
             (expires_at, ticket),
@@ -355,6 +361,14 @@ def _settle(cursor: Any, key: KeyRow, load: _Load) -> tuple[set[int], list[Wake]
     return granted, woken
 
 
+def _is_unlocked(cursor: Any, ticket: int) -> bool:
+    """Lock a ticket where it was not locked with the others that were found; False if somebody else has it."""
+    if connection().vendor != "mysql":
+        return True
+    cursor.execute(f"SELECT 1 FROM {TICKET} WHERE id = %s FOR UPDATE SKIP LOCKED", (ticket,))
+    return cursor.fetchone() is not None
+
+
 def _opens_at(cursor: Any, key: KeyRow, load: _Load) -> datetime | None:
     """Return when the rate lets one more begin; None where that hangs on those who were granted a slot."""
     if key.rate is None or load.granted >= key.rate:
@@ -368,6 +382,7 @@ def _opens_at(cursor: Any, key: KeyRow, load: _Load) -> datetime | None:
     return None if begun_at is None else begun_at + key.period
 
 
+@repeated
 def release(slot: Slot) -> list[Wake]:
     """Return a slot and give it to the first in line; return whom to wake."""
     with transaction.atomic(using=settings().DATABASE), connection().cursor() as cursor:
@@ -389,6 +404,7 @@ def follow(slot: Slot, claim: Claim) -> Slot:
     return slot._replace(token=claim.token)
 
 
+@repeated
 def settle(flow_key: str) -> list[Wake] | None:
     """Give what is free of a key to the first in line; return whom to wake, or None where its limits are not known."""
     with transaction.atomic(using=settings().DATABASE), connection().cursor() as cursor:
@@ -410,6 +426,7 @@ def first_in_line(flow_key: str) -> tuple[str, list[Wake]] | None:
     return None if row is None else (row[0], [Wake(row[1])])
 
 
+@repeated
 def announce(control: FlowControl) -> list[Wake]:
     """Let limits hold that a trigger has named, and give what is free; return whom to wake."""
     with transaction.atomic(using=settings().DATABASE), connection().cursor() as cursor:
@@ -417,6 +434,7 @@ def announce(control: FlowControl) -> list[Wake]:
         return _settle(cursor, key, load_of(cursor, key))[1]
 
 
+@repeated
 def wake(woken: Sequence[Wake]) -> int:
     """Make deliveries due, each in a statement of its own; return how many are due at once."""
     speak = dialect()

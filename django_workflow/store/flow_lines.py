@@ -26,6 +26,7 @@ from django_workflow.store.flow import (
     load_of,
     milliseconds,
 )
+from django_workflow.store.repeating import repeated
 from django_workflow.store.rows import DELIVERY
 from django_workflow.store.sql import connection, dialect
 
@@ -38,6 +39,7 @@ class NewTicket(NamedTuple):
     priority: int
 
 
+@repeated
 def leave(run_ids: Sequence[str], step_key: str | None = None) -> set[str]:
     """Take away the tickets of runs, or of one step of theirs; return the keys under which somebody may be next."""
     found = FlowTicket.objects.using(settings().DATABASE).filter(run_id__in=run_ids)
@@ -111,14 +113,19 @@ def _return_grants(cursor: Any) -> None:
         (*at, *at, *at, MOST),
     )
     for ticket, flow_key in cursor.fetchall():
-        with transaction.atomic(using=settings().DATABASE):
-            find_key(cursor, flow_key)
-            row = FlowTicket.objects.using(settings().DATABASE).filter(pk=ticket).first()
-            if row is None or row.state != FlowTicket.State.GRANTED:
-                continue
-            row.delete()
-            row.pk, row.state, row.expires_at = None, FlowTicket.State.WAITING, None
-            row.save(using=settings().DATABASE, force_insert=True)
+        _return_grant(cursor, ticket, flow_key)
+
+
+@repeated
+def _return_grant(cursor: Any, ticket: int, flow_key: str) -> None:
+    with transaction.atomic(using=settings().DATABASE):
+        find_key(cursor, flow_key)
+        row = FlowTicket.objects.using(settings().DATABASE).filter(pk=ticket).first()
+        if row is None or row.state != FlowTicket.State.GRANTED:
+            return
+        row.delete()
+        row.pk, row.state, row.expires_at = None, FlowTicket.State.WAITING, None
+        row.save(using=settings().DATABASE, force_insert=True)
 
 
 def state(flow_key: str) -> FlowState | None:
@@ -142,6 +149,7 @@ def state(flow_key: str) -> FlowState | None:
     )
 
 
+@repeated
 def change(
     flow_key: str, *, forget_starts: bool = False, limits: Any = None, **flags: bool
 ) -> None:

@@ -30,6 +30,7 @@ from django_workflow.models import (
     Waiter,
     Webhook,
 )
+from django_workflow.store import deliveries
 from django_workflow.store.claims import now as database_now
 from django_workflow.store.rows import STEP
 from django_workflow.store.runs import lock
@@ -148,7 +149,7 @@ def _refuse_what_is_alive(run_id: str, keys: list[str]) -> None:
 
 def _end_what_is_due(run_id: str) -> None:
     """Fence whoever worked under a lease that is over: what it still brings is set aside."""
-    due = Delivery.objects.using(settings().DATABASE).filter(run_id=run_id)
+    due = deliveries.of_run(run_id)
     due.exclude(step_key="").delete()
     due.update(
         leased_by="",

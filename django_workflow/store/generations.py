@@ -28,6 +28,7 @@ from django_workflow.models import (
 )
 from django_workflow.store import undos
 from django_workflow.store.claims import now as database_now
+from django_workflow.store.repeating import repeated
 from django_workflow.store.rows import STEP, Claim
 from django_workflow.store.runs import end_claim, wake
 from django_workflow.store.sql import connection, dialect
@@ -44,6 +45,7 @@ CHUNK: Final = 500
 COLUMNS = tuple(str(field.column) for field in StepFields._meta.local_fields)
 
 
+@repeated
 def continue_as_new(claim: Claim, payload_text: str | None, version: str) -> bool:
     """Put the journal aside, give the run its new payload and version, and make its turn due at once.
 

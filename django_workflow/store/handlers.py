@@ -8,10 +8,13 @@ from django.db.models import F
 from django_workflow.conf import settings
 from django_workflow.core.types import RunStatus
 from django_workflow.core.undo import AT_WORK
-from django_workflow.models import Delivery, Run
+from django_workflow.models import Run
+from django_workflow.store import deliveries
+from django_workflow.store.repeating import repeated
 from django_workflow.store.runs import lock, wake
 
 
+@repeated
 def run_again(run_id: str) -> bool:
     """Let the failure handler of a failed run begin anew, as it failed or never ran; False if that cannot be.
 
@@ -34,7 +37,7 @@ def run_again(run_id: str) -> bool:
             )
         )
         if done:
-            turn = Delivery.objects.using(alias).filter(run_id=run_id, step_key="")
+            turn = deliveries.of_run(run_id).filter(step_key="")
             turn.filter(leased_by="").update(deaths=0, tries=0, begun="", trouble="")
             wake(run_id)
     return bool(done)

@@ -28,6 +28,7 @@ from django_workflow.models import (
     Webhook,
 )
 from django_workflow.store.claims import now as database_now
+from django_workflow.store.repeating import repeated
 from django_workflow.store.rows import RUN_COLUMNS, Claim, RunRow
 from django_workflow.store.sql import connection as journal
 from django_workflow.store.sql import dialect
@@ -81,6 +82,7 @@ def is_held(run_id: str) -> bool:
     )
 
 
+@repeated
 def rename(claim: Claim, workflow: str, steps: Mapping[str, tuple[str, str]]) -> bool:
     """Give a run the name of another workflow, and steps by key another (key, name); False if it has moved on.
 

@@ -18,6 +18,7 @@ from django_workflow.conf import settings
 from django_workflow.core.types import StepStatus
 from django_workflow.store.map_items import ITEM
 from django_workflow.store.records import AttemptRow, Recorded, fenced, keep_attempt
+from django_workflow.store.repeating import repeated
 from django_workflow.store.rows import DELIVERY, RUN, STEP, Claim, StepRow, moment_of
 from django_workflow.store.sql import Postgres, connection, dialect
 
@@ -61,6 +62,7 @@ def open_items(run_id: str, key: str, places: range) -> list[Item]:
     return [item._replace(wake_at=moment_of(item.wake_at)) for item in found]
 
 
+@repeated
 def record_item(claim: Claim, item: Item, tried: Tried, attempt: AttemptRow | None) -> str:
     """Write what an attempt made of an item; return the status in which the run is found.
 
@@ -122,6 +124,7 @@ def _record(claim: Claim, item: Item, tried: Tried) -> str:
     return str(row[0])
 
 
+@repeated
 def end_slice(
     claim: Claim, key: str, gather: Callable[[list[Ended]], StepRow]
 ) -> tuple[Recorded, StepRow] | None:
@@ -165,6 +168,7 @@ def _lock_turn(cursor: Any, run_id: str) -> None:
         cursor.execute(f"UPDATE {DELIVERY} SET wakes = wakes WHERE id = %s", found)
 
 
+@repeated
 def leave_slice(claim: Claim, key: str) -> bool:
     """End the delivery of a slice that the code does not come to, and wake the turn: it makes it anew, or finds out why."""
     with transaction.atomic(using=settings().DATABASE), connection().cursor() as cursor:

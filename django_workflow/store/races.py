@@ -17,10 +17,12 @@ from django_workflow.core.types import StepKind
 from django_workflow.models import Approval, Call, Delivery, FlowTicket, Step, Waiter
 from django_workflow.store.claims import now as database_now
 from django_workflow.store.records import OPEN, Recorded, fenced, record
+from django_workflow.store.repeating import repeated
 from django_workflow.store.rows import DELIVERY, Claim, StepRow
 from django_workflow.store.sql import connection, dialect
 
 
+@repeated
 def decide(
     claim: Claim,
     row: StepRow,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from types import MappingProxyType
@@ -18,6 +18,7 @@ from django_workflow.core.types import StepStatus
 from django_workflow.models import Attempt
 from django_workflow.store import approval_rows, map_items, requests, triggers, waiters
 from django_workflow.store.claims import FREE, give_back
+from django_workflow.store.repeating import repeated
 from django_workflow.store.rows import DELIVERY, STEP, Claim, StepRow, moment_of
 from django_workflow.store.sql import STEP_INSERT_COLUMNS, Postgres, connection, dialect, kept_row
 
@@ -76,6 +77,7 @@ def fenced(claim: Claim, what: str) -> DeliveryFencedError:
     )
 
 
+@repeated
 def record(
     claim: Claim,
     row: StepRow,
@@ -140,6 +142,7 @@ def _record(claim: Claim, row: StepRow) -> Recorded:
     raise fenced(claim, f'Step "{row.name}"')
 
 
+@repeated
 def record_together(ended: Sequence[tuple[Claim, StepRow]]) -> list[Recorded | None]:
     """Write the results of several step deliveries of one run in one transaction, each under its own token.
 
@@ -159,6 +162,7 @@ def record_together(ended: Sequence[tuple[Claim, StepRow]]) -> list[Recorded | N
     return done
 
 
+@repeated
 def put_off(
     claim: Claim,
     row: StepRow,
@@ -198,14 +202,15 @@ def put_off(
             keep_attempt(claim, attempt)
 
 
+@repeated
 def wait(
     claim: Claim,
-    rows: Iterable[StepRow],
+    rows: Sequence[StepRow],
     *,
     fan_out: Sequence[str] = (),
     calls: Mapping[str, str] = NO_CALLS,
     due_at: datetime | None = None,
-    markers: Iterable[StepRow] = (),
+    markers: Sequence[StepRow] = (),
     in_line: Sequence[str] = (),
 ) -> None:
     """Register what a pass found pending and give the turn back, in one transaction.
@@ -228,11 +233,10 @@ def wait(
         )
         if not cursor.rowcount:
             raise fenced(claim, "The waiting steps")
-        found = list(rows)
         out = {*fan_out, *calls}
         new = [
             replace(row, delivered=True) if row.key in out else row
-            for row in found
+            for row in rows
             if not row.registered
         ]
         _insert_open(cursor, claim.run_id, new)
@@ -247,7 +251,7 @@ def wait(
                 f"AND {speak.name('key')} IN ({', '.join(['%s'] * len(chunk))})",
                 (True, claim.run_id, *chunk),
             )
-        slices = map_items.register(cursor, claim.run_id, found)
+        slices = map_items.register(cursor, claim.run_id, rows)
         _insert_deliveries(cursor, claim.run_id, [*fan_out, *slices])
         if calls:
             requests.insert(cursor, claim.run_id, calls)
@@ -316,6 +320,7 @@ def keep_attempt(claim: Claim, attempt: AttemptRow) -> None:
     keep(claim.run_id, attempt, worker="")
 
 
+@repeated
 def keep(run_id: str, attempt: AttemptRow, *, worker: str) -> None:
     """Insert an attempt row; times are the database's."""
     speak = dialect()
@@ -351,6 +356,7 @@ def is_recorded(run_id: str, key: str, sequence: int) -> bool:
     return row is not None and row[0] == sequence
 
 
+@repeated
 def died(claim: Claim, *, at: str) -> int:
     """Charge the death of the previous holder to the step it had begun; return how many in a row.
 

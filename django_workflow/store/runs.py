@@ -14,14 +14,16 @@ from django_workflow.conf import settings
 from django_workflow.core.singleton_lines import RUN_ITSELF
 from django_workflow.core.types import RunStatus, StepStatus
 from django_workflow.core.undo import AT_WORK
-from django_workflow.models import Delivery, FlowTicket, Run, Step, Undo
-from django_workflow.store import requests, waiters
+from django_workflow.models import FlowTicket, Run, Step, Undo
+from django_workflow.store import deliveries, requests, waiters
 from django_workflow.store.claims import now as database_now
 from django_workflow.store.records import OPEN, AttemptRow, keep_attempt
+from django_workflow.store.repeating import repeated
 from django_workflow.store.rows import DELIVERY, RUN, STEP, Claim
 from django_workflow.store.sql import Postgres, connection, dialect
 
 
+@repeated
 def complete(claim: Claim, result_text: str | None, *, leaves_open: bool) -> bool:
     """End a running run with its result; its deliveries go. Returns False if the claim is stale or the run moved on."""
     speak = dialect()
@@ -49,8 +51,7 @@ def complete(claim: Claim, result_text: str | None, *, leaves_open: bool) -> boo
         if not cursor.rowcount:
             return False
         # Who has a parent to tell keeps the turn, and its lease, until that is done.
-        kept = " AND step_key <> ''" if claim.run.parent_waits else ""
-        cursor.execute(f"DELETE FROM {DELIVERY} WHERE run_id = %s{kept}", (claim.run_id,))
+        speak.end_deliveries(cursor, claim.run_id, keeps_turn=claim.run.parent_waits)
         if leaves_open:
             close_steps(claim.run_id, StepStatus.ABANDONED)
     return True
@@ -85,10 +86,6 @@ def _runs(run_id: str) -> Any:
     return Run.objects.using(settings().DATABASE).filter(pk=run_id)
 
 
-def _deliveries(run_id: str) -> Any:
-    return Delivery.objects.using(settings().DATABASE).filter(run_id=run_id)
-
-
 def lock(run_id: str) -> None:
     """Lock what is due of a run, and thereby the run.
 
@@ -103,7 +100,7 @@ def lock(run_id: str) -> None:
 def _still_held(claim: Claim) -> bool:
     lock(claim.run_id)
     return bool(
-        _deliveries(claim.run_id)
+        deliveries.of_run(claim.run_id)
         .filter(pk=claim.delivery_id, token=claim.token)
         .update(
             leased_by="", token=F("token") + 1, due_at=None, begun="", tries=0, deaths=0, trouble=""
@@ -111,6 +108,7 @@ def _still_held(claim: Claim) -> bool:
     )
 
 
+@repeated
 def end_badly(
     claim: Claim,
     status: RunStatus,
@@ -150,13 +148,16 @@ def end_badly(
             return False
         if attempt is not None:
             keep_attempt(claim, attempt)
-        _deliveries(claim.run_id).exclude(step_key="").filter(leased_by="").update(due_at=None)
+        deliveries.of_run(claim.run_id).exclude(step_key="").filter(leased_by="").update(
+            due_at=None
+        )
         _leave_lines(claim.run_id)
         if with_handler or with_undo or (status == RunStatus.FAILED and claim.run.parent_waits):
             _wake(claim.run_id)
     return True
 
 
+@repeated
 def end_handler(claim: Claim, failure_text: str | None) -> bool:
     """End the failure handler, well (None) or badly. Returns False if the claim is stale."""
     with transaction.atomic(using=settings().DATABASE):
@@ -171,6 +172,7 @@ def end_handler(claim: Claim, failure_text: str | None) -> bool:
     return True
 
 
+@repeated
 def retry_code(claim: Claim, *, attempts: int, delay: timedelta, attempt: AttemptRow) -> bool:
     """Keep a failed attempt of the code between steps and put the turn off. Returns False if the claim is stale.
 
@@ -182,7 +184,7 @@ def retry_code(claim: Claim, *, attempts: int, delay: timedelta, attempt: Attemp
         if claim.run.deadline is not None and claim.run.handler_status != RunStatus.RUNNING:
             due = min(due, claim.run.deadline)
         held = (
-            _deliveries(claim.run_id)
+            deliveries.of_run(claim.run_id)
             .filter(pk=claim.delivery_id, token=claim.token)
             .update(
                 leased_by="",
@@ -206,12 +208,14 @@ def _wake(run_id: str) -> None:
         dialect().raise_wakes(cursor, run_id)
 
 
+@repeated
 def wake(run_id: str) -> None:
     """Raise the run's wake counter and make its turn due unless it is held."""
     with transaction.atomic(using=settings().DATABASE):
         _wake(run_id)
 
 
+@repeated
 def end_step_delivery(claim: Claim) -> bool:
     """End a step delivery whose step the code no longer reaches, and wake the turn to find out why."""
     with transaction.atomic(using=settings().DATABASE), connection().cursor() as cursor:
@@ -230,6 +234,7 @@ def end_step_delivery(claim: Claim) -> bool:
     return True
 
 
+@repeated
 def cancel(
     run_id: str, *, why: str = "", by_parent: bool = False, failure_text: str | None = None
 ) -> RunStatus | None:
@@ -285,7 +290,7 @@ def _end_but_in_flight(run_id: str, *, is_undoing: bool) -> list[str]:
     recorded = Step.objects.using(settings().DATABASE).filter(run_id=run_id, sequence__isnull=False)
     keys = _undos_left(run_id).exclude(step_key__in=recorded.values("key"))
     begun = list(keys.values_list("step_key", flat=True))
-    steps = _deliveries(run_id).exclude(step_key="")
+    steps = deliveries.of_run(run_id).exclude(step_key="")
     held = steps.filter(step_key__in=begun).exclude(leased_by="")
     own = list(held.values_list("step_key", flat=True))
     steps.exclude(step_key__in=own).delete()
@@ -293,7 +298,7 @@ def _end_but_in_flight(run_id: str, *, is_undoing: bool) -> list[str]:
         # Its holder may be in such a body; it stops after it, as the counter tells, and so does who undoes steps.
         _wake(run_id)
     else:
-        _deliveries(run_id).filter(step_key="").update(
+        deliveries.of_run(run_id).filter(step_key="").update(
             leased_by="", token=F("token") + 1, entries=0, wakes=F("wakes") + 1,
             due_at=database_now(), begun="", tries=0, deaths=0, trouble="",
         )  # fmt: skip
@@ -303,10 +308,10 @@ def _end_but_in_flight(run_id: str, *, is_undoing: bool) -> list[str]:
 def _end_deliveries(run_id: str, *, keeps_turn: bool = False) -> None:
     """End what is due of a run, but for a turn that is still needed, to cancel children or to tell a parent."""
     if not keeps_turn and not _runs(run_id).filter(parent_waits=True).exists():
-        _deliveries(run_id).delete()
+        deliveries.of_run(run_id).delete()
         return
-    _deliveries(run_id).exclude(step_key="").delete()
-    _deliveries(run_id).update(
+    deliveries.of_run(run_id).exclude(step_key="").delete()
+    deliveries.of_run(run_id).update(
         leased_by="",
         token=F("token") + 1,
         entries=0,
@@ -319,6 +324,7 @@ def _end_deliveries(run_id: str, *, keeps_turn: bool = False) -> None:
     )
 
 
+@repeated
 def finish_cancelling(claim: Claim) -> bool:
     """End a run whose children are cancelled. Returns False if the claim is stale, or children are left."""
     with transaction.atomic(using=settings().DATABASE):
@@ -346,6 +352,7 @@ def finish_cancelled(run_id: str) -> bool:
     return bool(done)
 
 
+@repeated
 def cancel_from_inside(claim: Claim, failure_text: str | None = None) -> bool:
     """Cancel the run at ``ctx.cancel()``, or because it begins too late. Returns False if the claim is stale."""
     with transaction.atomic(using=settings().DATABASE):
@@ -354,6 +361,7 @@ def cancel_from_inside(claim: Claim, failure_text: str | None = None) -> bool:
         return cancel(claim.run_id, failure_text=failure_text) is None
 
 
+@repeated
 def pause(run_id: str) -> RunStatus | None:
     """Hold a pending or running run where it is. Returns None when done, else the state found.
 
@@ -361,18 +369,18 @@ def pause(run_id: str) -> RunStatus | None:
     """
     with transaction.atomic(using=settings().DATABASE):
         lock(run_id)
-        for state in (RunStatus.PENDING, RunStatus.RUNNING):
-            if (
-                _runs(run_id)
-                .filter(status=state)
-                .update(status=RunStatus.PAUSED, paused_from=state)
-            ):
-                _deliveries(run_id).filter(step_key="").update(wakes=F("wakes") + 1)
-                _leave_lines(run_id)
-                return None
+        # Named as it is: MariaDB may look for a state that the run is not in among the runs of others, and wait for those.
+        state = state_of(run_id)
+        if state not in {RunStatus.PENDING, RunStatus.RUNNING}:
+            return state
+        if _runs(run_id).filter(status=state).update(status=RunStatus.PAUSED, paused_from=state):
+            deliveries.of_run(run_id).filter(step_key="").update(wakes=F("wakes") + 1)
+            _leave_lines(run_id)
+            return None
     return state_of(run_id)
 
 
+@repeated
 def unpause(run_id: str) -> bool:
     """Let a paused run go on as what it was. Returns False if it was not paused."""
     with transaction.atomic(using=settings().DATABASE):
@@ -383,7 +391,7 @@ def unpause(run_id: str) -> bool:
                 .filter(status=RunStatus.PAUSED, paused_from=state)
                 .update(status=state, paused_from="")
             ):
-                turn = _deliveries(run_id).filter(step_key="")
+                turn = deliveries.of_run(run_id).filter(step_key="")
                 in_line = _tickets(run_id).filter(step_key=RUN_ITSELF, state="waiting")
                 if state == RunStatus.PENDING and in_line.exists():
                     # Who lets it begin wakes it.
@@ -409,7 +417,7 @@ def _open_deliveries(run_id: str) -> None:
         .filter(run_id=run_id, status=StepStatus.RETRYING, delivered=True)
         .values_list("key", "wake_at")
     )
-    steps = _deliveries(run_id).exclude(step_key="")
+    steps = deliveries.of_run(run_id).exclude(step_key="")
     steps.update(wakes=F("wakes") + 1)
     free = steps.filter(leased_by="")
     free.exclude(step_key__in=waits).update(due_at=moment)
@@ -418,6 +426,7 @@ def _open_deliveries(run_id: str) -> None:
     _wake(run_id)
 
 
+@repeated
 def resume(run_id: str, *, force: bool) -> bool:
     """Open a dead letter again: the step whose error ended it gets a new round of attempts, all else is kept.
 
@@ -460,7 +469,9 @@ def resume(run_id: str, *, force: bool) -> bool:
                 wake_at=None,
                 finished_at=None,
             )
-        _deliveries(run_id).filter(leased_by="").update(deaths=0, tries=0, begun="", trouble="")
+        deliveries.of_run(run_id).filter(leased_by="").update(
+            deaths=0, tries=0, begun="", trouble=""
+        )
         _open_deliveries(run_id)
     return True
 

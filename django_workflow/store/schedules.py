@@ -21,6 +21,7 @@ from django_workflow.core.crons import Cron
 from django_workflow.models import Delivery, Run, Schedule, ScheduledRun, TriggerKey
 from django_workflow.store import runs, singleton_lines, trigger_keys, triggers
 from django_workflow.store.claims import now as database_now
+from django_workflow.store.repeating import repeated
 from django_workflow.store.sql import connection, dialect
 from django_workflow.store.triggers import NewRun
 
@@ -161,6 +162,7 @@ def due(only: Collection[str] | None = None) -> list[Schedule]:
     return list(found.order_by("due_at", "id")[:SWEPT])
 
 
+@repeated
 def fire(schedule: Schedule, slots: Sequence[Slot], passed: datetime) -> Fired:
     """Fire these slots, the oldest first, and move the schedule on beyond the last that has come: all or nothing.
 
@@ -182,6 +184,7 @@ def fire(schedule: Schedule, slots: Sequence[Slot], passed: datetime) -> Fired:
         return _start(schedule, list(slots))
 
 
+@repeated
 def fire_queued(schedule: Schedule, slot: Slot) -> Fired:
     """Fire the slot that waits, if the run before it has ended."""
     # What has ended has ended: it is looked at before the transaction, which must begin with a write on SQLite.
@@ -194,6 +197,7 @@ def fire_queued(schedule: Schedule, slot: Slot) -> Fired:
         return _insert(schedule, [slot]) if held.update(queued_for=None) else NOTHING
 
 
+@repeated
 def fire_now(schedule: Schedule, slot: Slot) -> Fired:
     """Start a run besides the slots."""
     with transaction.atomic(using=settings().DATABASE):

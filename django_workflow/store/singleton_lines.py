@@ -22,6 +22,7 @@ from django_workflow.models import Delivery, FlowKey, FlowTicket
 from django_workflow.store import flow
 from django_workflow.store.claims import give_back
 from django_workflow.store.flow import CAN_GO_ON, KEY, MOST, TICKET, found_or_made
+from django_workflow.store.repeating import repeated
 from django_workflow.store.rows import RUN, Claim, moment_of
 from django_workflow.store.sql import connection, dialect
 
@@ -86,6 +87,7 @@ def adopt(run_id: str, line: str, moment: datetime) -> None:
     )
 
 
+@repeated
 def settle(line: str) -> int:
     """Let the first in line begin if nobody else is at work; return how many were made due at once."""
     with transaction.atomic(using=settings().DATABASE), connection().cursor() as cursor:
@@ -166,6 +168,7 @@ def has_ended(run_id: str) -> bool:
         return cursor.fetchone() is not None
 
 
+@repeated
 def stand_back(claim: Claim, due_at: datetime | None) -> None:
     """Give back the turn of a run that waits in line, which has not begun then.
 
@@ -204,6 +207,7 @@ def state(line: str) -> FlowState | None:
     )
 
 
+@repeated
 def pause(line: str, *, paused: bool) -> None:
     """Keep the next run from beginning, or let it begin again."""
     with transaction.atomic(using=settings().DATABASE), connection().cursor() as cursor:

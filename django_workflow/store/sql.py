@@ -159,6 +159,12 @@ class Portable:
         )
         return int(cursor.rowcount)
 
+    def insert_lock(self, table: str, columns: Sequence[str], values: str, key: str) -> str:
+        """Return the statement that inserts a row that may be there, for who locks it next; ``key`` is its primary key."""
+        return (
+            f"{self.ignore} {table} ({self.columns(columns)}) VALUES ({values}){self.ignore_tail}"
+        )
+
     def keep_run(self, cursor: Any, run_id: str) -> bool:
         """Keep a run from being deleted until the transaction ends; all else may happen to it. False if it is gone."""
         # Nothing to do where a foreign key is checked by the statement that writes it, or where there is one writer.
@@ -171,6 +177,11 @@ class Portable:
             f"SELECT id FROM {DELIVERY} WHERE run_id = %s{among} ORDER BY step_key DESC, id FOR UPDATE",
             (run_id, *ids),
         )
+
+    def end_deliveries(self, cursor: Any, run_id: str, *, keeps_turn: bool) -> None:
+        """Delete what is due of a run, under the locks of all of it."""
+        kept = " AND step_key <> ''" if keeps_turn else ""
+        cursor.execute(f"DELETE FROM {DELIVERY} WHERE run_id = %s{kept}", (run_id,))
 
     def raise_wakes(self, cursor: Any, run_id: str) -> int:
         """Wake the run's turn, and return the counter."""
@@ -239,6 +250,15 @@ class MariaDB(Portable):
     delivery, and somebody who came by the run, would otherwise wait for each other.
     """
 
+    def insert_lock(self, table: str, columns: Sequence[str], values: str, key: str) -> str:
+        """See `Portable.insert_lock()`. Not ignored: two who find the row share a lock on it, and neither gets it alone."""
+        return f"INSERT INTO {table} ({self.columns(columns)}) VALUES ({values}) ON DUPLICATE KEY UPDATE {key} = {key}"
+
+    def keep_run(self, cursor: Any, run_id: str) -> bool:
+        """See `Portable.keep_run()`. The lock that a foreign key takes with the next statement, and fails where it cannot."""
+        cursor.execute(f"SELECT 1 FROM {RUN} WHERE id = %s LOCK IN SHARE MODE", (run_id,))
+        return cursor.fetchone() is not None
+
     def lock_deliveries(self, cursor: Any, run_id: str, ids: Sequence[int] = ()) -> None:
         """See `Portable.lock_deliveries()`."""
         cursor.execute(
@@ -249,27 +269,42 @@ class MariaDB(Portable):
                 continue
             cursor.execute(f"SELECT id FROM {DELIVERY} WHERE id = %s FOR UPDATE", (delivery_id,))
 
+    def end_deliveries(self, cursor: Any, run_id: str, *, keeps_turn: bool) -> None:
+        """See `Portable.end_deliveries()`."""
+        cursor.execute(f"SELECT id, step_key FROM {DELIVERY} WHERE run_id = %s", (run_id,))
+        for delivery_id, step_key in cursor.fetchall():
+            if step_key or not keeps_turn:
+                cursor.execute(f"DELETE FROM {DELIVERY} WHERE id = %s", (delivery_id,))
+
     def claimable(
         self, cursor: Any, limit: int, only: Collection[str] | None, lane: str = ""
     ) -> list[int]:
-        """See `Portable.claimable()`."""
+        """See `Portable.claimable()`. Beyond what others are about to take, or two would claim a batch and one nothing."""
         now, values = self.now()
         among, ids = _among(only)
         cursor.execute(
             f"SELECT id FROM {DELIVERY} WHERE lane = %s AND due_at <= {now}{among} ORDER BY due_at, id LIMIT %s",
-            (lane, *values, *ids, limit),
+            (lane, *values, *ids, limit * 4 + 16),
         )
-        found = [row[0] for row in cursor.fetchall()]
-        if not found:
-            return []
-        marks = ", ".join(["%s"] * len(found))
+        due = [row[0] for row in cursor.fetchall()]
+        found: list[int] = []
+        while due and len(found) < limit:
+            wanted = limit - len(found)
+            chunk, due = due[:wanted], due[wanted:]
+            locked = self._free(cursor, chunk)
+            found += [delivery_id for delivery_id in chunk if delivery_id in locked]
+        return found
+
+    def _free(self, cursor: Any, ids: Sequence[int]) -> set[int]:
+        """Lock those of these deliveries that are due and that nobody has locked."""
+        now, values = self.now()
+        marks = ", ".join(["%s"] * len(ids))
         cursor.execute(
             f"SELECT id FROM {DELIVERY} FORCE INDEX (PRIMARY) WHERE id IN ({marks}) AND due_at <= {now} "
             "FOR UPDATE SKIP LOCKED",
-            (*found, *values),
+            (*ids, *values),
         )
-        locked = {row[0] for row in cursor.fetchall()}
-        return [delivery_id for delivery_id in found if delivery_id in locked]
+        return {row[0] for row in cursor.fetchall()}
 
     def raise_wakes(self, cursor: Any, run_id: str) -> int:
         """See `Portable.raise_wakes()`."""
@@ -319,6 +354,12 @@ class Postgres(Portable):
         if not offset:
             return "statement_timestamp()", ()
         return "(statement_timestamp() + %s * interval '1 second')", (offset.total_seconds(),)
+
+    def insert_lock(self, table: str, columns: Sequence[str], values: str, key: str) -> str:
+        """Return the statement that inserts a row that may be there, for who locks it next; ``key`` is its primary key."""
+        return (
+            f"{self.ignore} {table} ({self.columns(columns)}) VALUES ({values}){self.ignore_tail}"
+        )
 
     def keep_run(self, cursor: Any, run_id: str) -> bool:
         """See `Portable.keep_run()`. Here foreign keys are checked at COMMIT, when other locks are held."""

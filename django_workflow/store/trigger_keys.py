@@ -28,15 +28,22 @@ def locked(kind: str, workflow: str, key: str) -> TriggerKey:
 def _locks(kind: str, workflow: str, key: str) -> bool:
     speak = dialect()
     gate = f"kind = %s AND workflow = %s AND {speak.name('key')} = %s"
+    found = f"SELECT id FROM {TABLE} WHERE {gate}"
+    columns = ("kind", "workflow", "key", "run_id")
     with connection().cursor() as cursor:
+        if connection().vendor == "mysql":
+            # By its own key, as who deletes it: see `sql.MariaDB`.
+            cursor.execute(found, (kind, workflow, key))
+            row = cursor.fetchone()
+            if row is not None:
+                cursor.execute(f"SELECT id FROM {TABLE} WHERE id = %s FOR UPDATE", row)
+                return cursor.fetchone() is not None
         # A write, because SQLite's transactions must begin with one.
         cursor.execute(
-            f"{speak.ignore} {TABLE} ({speak.columns(('kind', 'workflow', 'key', 'run_id'))}) "
-            f"VALUES (%s, %s, %s, ''){speak.ignore_tail}",
-            (kind, workflow, key),
+            speak.insert_lock(TABLE, columns, "%s, %s, %s, ''", "id"), (kind, workflow, key)
         )
         if connection().features.has_select_for_update:
-            cursor.execute(f"SELECT id FROM {TABLE} WHERE {gate} FOR UPDATE", (kind, workflow, key))
+            cursor.execute(f"{found} FOR UPDATE", (kind, workflow, key))
             return cursor.fetchone() is not None
     return True
 

@@ -16,6 +16,7 @@ from django_workflow.models import Delivery, Run, RunLabel
 from django_workflow.store import flow_lines, singleton_lines
 from django_workflow.store.claims import now as database_now
 from django_workflow.store.flow_lines import NewTicket
+from django_workflow.store.repeating import repeated
 from django_workflow.store.rows import DELIVERY, RUN
 from django_workflow.store.singleton_lines import QueuedRun
 from django_workflow.store.sql import Postgres, connection, dialect
@@ -73,6 +74,7 @@ class NewRun(NamedTuple):
         return self.lines_up or self.singleton_line is not None
 
 
+@repeated
 def insert(runs: Sequence[NewRun]) -> dict[str, datetime]:
     """Insert runs, each with its turn and labels, in the caller's transaction; skip ids that are taken.
 

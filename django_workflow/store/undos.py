@@ -14,10 +14,11 @@ from django.db import transaction
 from django_workflow.at_rest.vault import sealed
 from django_workflow.conf import settings
 from django_workflow.core.types import RunStatus, StepStatus
-from django_workflow.models import Delivery, Run, Step, Undo
-from django_workflow.store import runs
+from django_workflow.models import Run, Step, Undo
+from django_workflow.store import deliveries, runs
 from django_workflow.store.claims import now as database_now
 from django_workflow.store.records import fenced
+from django_workflow.store.repeating import repeated
 from django_workflow.store.rows import DELIVERY, Claim
 from django_workflow.store.sql import connection
 
@@ -26,6 +27,7 @@ def _undos(run_id: str) -> Any:
     return Undo.objects.using(settings().DATABASE).filter(run_id=run_id)
 
 
+@repeated
 def register(claim: Claim, key: str, **fields: Any) -> bool:
     """Keep what undoes a step whose body is about to begin. False if the run does not go on any more.
 
@@ -55,6 +57,7 @@ def register(claim: Claim, key: str, **fields: Any) -> bool:
     return True
 
 
+@repeated
 def plan(claim: Claim) -> bool:
     """Decide what is undone in which order, when nothing of it is in flight, and wake the turn. False if the claim is stale.
 
@@ -65,7 +68,7 @@ def plan(claim: Claim) -> bool:
         if not runs.end_claim(claim):
             return False
         left = list(_undos(run_id).filter(undone=False).order_by("-id"))
-        due = Delivery.objects.using(alias).filter(run_id=run_id)
+        due = deliveries.of_run(run_id)
         in_flight = due.filter(
             step_key__in=[undo.step_key for undo in left], due_at__gt=database_now()
         ).exclude(leased_by="")
@@ -105,6 +108,7 @@ def of_round(run_id: str, number: int) -> list[Undo]:
     return list(_undos(run_id).filter(round=number).order_by("place"))
 
 
+@repeated
 def end(claim: Claim, done: list[int], *, is_failed: bool, failure_text: str | None) -> bool:
     """End a round: a cancelled run is cancelled with it, a failed one goes on to its handler. False if the claim is stale."""
     alias, run_id = settings().DATABASE, claim.run_id

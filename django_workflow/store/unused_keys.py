@@ -17,6 +17,7 @@ from django_workflow.core.types import RunStatus
 from django_workflow.models import FlowKey, FlowStart, FlowTicket, Run, TriggerKey
 from django_workflow.store.claims import now as database_now
 from django_workflow.store.flow import find_key
+from django_workflow.store.repeating import repeated
 from django_workflow.store.sql import connection
 
 Kind = TriggerKey.Kind
@@ -53,6 +54,7 @@ def _starts() -> Any:
     return FlowStart.objects.using(settings().DATABASE)
 
 
+@repeated
 def _delete_flow_key(key: str) -> int:
     with transaction.atomic(using=settings().DATABASE), connection().cursor() as cursor:
         row = find_key(cursor, key)
@@ -68,6 +70,7 @@ def _delete_flow_key(key: str) -> int:
     return int(deleted)
 
 
+@repeated
 def _delete_trigger_keys(limit: int) -> int:
     alias = settings().DATABASE
     with transaction.atomic(using=alias):

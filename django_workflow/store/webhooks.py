@@ -19,6 +19,7 @@ from django_workflow.conf import settings
 from django_workflow.core.types import FINISHED
 from django_workflow.models import Event, Run, Webhook
 from django_workflow.store.claims import now as database_now
+from django_workflow.store.repeating import repeated
 from django_workflow.store.sql import connection, dialect
 
 MINUTE: Final = timedelta(minutes=1)
@@ -55,6 +56,7 @@ def find(digest: str) -> tuple[Webhook, str] | None:
     return None if webhook is None else (webhook, webhook.run_status)
 
 
+@repeated
 def keep_call(webhook: Webhook, data_text: str, limit: int) -> Event:
     """Keep a call as an event for the webhook's run, in the order of calls.
 

@@ -21,11 +21,25 @@ from django_workflow.models import (
     Waiter,
     Webhook,
 )
-from django_workflow.store import claims, deletion, events, flow, runs, triggers, webhooks
+from django_workflow.store import (
+    claims,
+    deletion,
+    events,
+    flow,
+    repeating,
+    runs,
+    triggers,
+    webhooks,
+)
 from tests.concurrency.together import Threads
 from tests.store.made import FAILURE, PAST, new_run
 
-pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.pg_only]
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.no_sqlite]
+
+
+@pytest.fixture(autouse=True)
+def at_the_first_try(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(repeating, "TRIES", 1)
 
 
 class Stop:

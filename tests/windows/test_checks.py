@@ -14,7 +14,11 @@ from django.test import override_settings
 from django.urls import path
 
 from django_workflow import RetryPolicy, Workflow, workflow
-from django_workflow.checks import collation_problems
+from django_workflow.checks.databases import (
+    collation_problems,
+    mysql_problems,
+    packet_problems,
+)
 from django_workflow.conf import defaults
 from django_workflow.core.durations import format_duration
 from django_workflow.core.workflow import registry
@@ -176,6 +180,30 @@ def test_a_collation_that_ignores_case_is_a_warning() -> None:
     assert [message.id for message in messages] == ["django_workflow.W003"]
 
 
+def test_a_mariadb_that_cannot_skip_locked_rows_is_an_error() -> None:
+    [message] = mysql_problems("default", (10, 5, 29), is_mariadb=True)
+
+    assert message.id == "django_workflow.E040"
+    assert "10.5.29" in message.msg
+
+
+def test_mysql_itself_is_a_warning() -> None:
+    [message] = mysql_problems("default", (8, 4, 3), is_mariadb=False)
+
+    assert message.id == "django_workflow.W040"
+
+
+def test_packets_too_small_for_what_may_be_stored_are_a_warning() -> None:
+    [message] = packet_problems("default", 16_777_216, 10_000_000)
+
+    assert message.id == "django_workflow.W041"
+    assert packet_problems("default", 20_000_000, 10_000_000) == []
+
+
+def test_a_mariadb_that_skips_locked_rows_is_fine() -> None:
+    assert mysql_problems("default", (10, 6, 0), is_mariadb=True) == []
+
+
 def test_a_collation_that_tells_cases_apart_is_fine() -> None:
     assert collation_problems("default", "utf8mb4_bin") == []
 
@@ -300,9 +328,10 @@ def test_a_project_without_permissions_is_warned() -> None:
 
 
 def test_every_check_is_documented() -> None:
-    source = (ROOT / "django_workflow" / "checks.py").read_text()
-    found = re.findall(r"(_error|_warning)\(\s*(\d+),", source)
-    ids = sorted(f"django_workflow.{kind[1].upper()}{int(number):03}" for kind, number in found)
+    modules = (ROOT / "django_workflow" / "checks").glob("*.py")
+    source = "".join(module.read_text() for module in modules)
+    found = re.findall(r"\bas_(error|warning)\(\s*(\d+),", source)
+    ids = sorted(f"django_workflow.{kind[0].upper()}{int(number):03}" for kind, number in found)
 
     documented = re.findall(r"^\| `([^`]+)`", (DOCS / "checks.md").read_text(), re.MULTILINE)
 

@@ -569,7 +569,8 @@ def test_notify_used_wrongly(arguments: tuple[str, ...], message: str) -> None:
 
 def test_a_database_without_tables_is_one_line() -> None:
     def not_migrated(execute: Any, sql: str, *rest: Any) -> Any:
-        return execute(sql.replace(f'{Run._meta.db_table}"', 'not_migrated_yet"'), *rest)
+        quote = connection.ops.quote_name
+        return execute(sql.replace(quote(Run._meta.db_table), quote("not_migrated_yet")), *rest)
 
     with connection.execute_wrapper(not_migrated):
         status, message = status_of("workflow_runs")

@@ -15,6 +15,8 @@ from django.utils.module_loading import import_string
 
 from django_workflow import conf
 from django_workflow.at_rest import sealing
+from django_workflow.checks.databases import check_database, check_mysql
+from django_workflow.checks.messages import as_error, as_warning, journal_alias, read_settings
 from django_workflow.core.crons import SCHEDULE_ID_LENGTH
 from django_workflow.core.exceptions import InvalidOptionError, WorkflowError
 from django_workflow.core.importable import load
@@ -29,8 +31,6 @@ from django_workflow.runtime.urls import path_of
 
 TAG = "django_workflow"
 SHORTEST_SECRET = 32
-# The isolation levels under which a claim does not see what others committed since its transaction began.
-SNAPSHOT_LEVELS = (None, "repeatable read", "serializable")
 
 
 def register_checks() -> None:
@@ -46,38 +46,20 @@ def register_checks() -> None:
     checks.register(check_schedules, TAG)
     checks.register(check_middleware, TAG)
     checks.register(check_at_rest, TAG)
-    checks.register(check_collation, TAG, checks.Tags.database)
+    checks.register(check_mysql, TAG, checks.Tags.database)
     checks.register(check_sealed, TAG, checks.Tags.database)
     checks.register(check_deployment, TAG, deploy=True)
-
-
-def _error(number: int, message: str, hint: str, obj: Any = None) -> CheckMessage:
-    return checks.Error(message, hint=hint, obj=obj, id=f"django_workflow.E{number:03}")
-
-
-def _warning(number: int, message: str, hint: str, obj: Any = None) -> CheckMessage:
-    return checks.Warning(message, hint=hint, obj=obj, id=f"django_workflow.W{number:03}")
-
-
-def _read() -> conf.Settings | None:
-    """Return the settings, or None while E001 has something to say of them."""
-    return None if conf.problems() else conf.settings()
-
-
-def _alias(settings: conf.Settings | None) -> str | None:
-    known = settings is not None and settings.DATABASE in connections
-    return settings.DATABASE if known and settings is not None else None
 
 
 def check_settings(**_: Any) -> list[CheckMessage]:
     """E001, E002, E012: the ``WORKFLOW`` setting itself."""
     hint = "docs/reference/settings.md lists every setting with its default."
-    found = [_error(1, message, hint) for _, message in conf.problems()]
-    settings = _read()
+    found = [as_error(1, message, hint) for _, message in conf.problems()]
+    settings = read_settings()
     if settings is not None and settings.DATABASE not in connections:
         known = ", ".join(f'"{alias}"' for alias in connections)
         found.append(
-            _error(
+            as_error(
                 2,
                 f'WORKFLOW["DATABASE"] names the database "{settings.DATABASE}", which DATABASES does not have.',
                 f"Use one of {known}, or add it to DATABASES.",
@@ -88,24 +70,24 @@ def check_settings(**_: Any) -> list[CheckMessage]:
             load(settings.APPROVAL_MAILER, 'WORKFLOW["APPROVAL_MAILER"]')
         except InvalidOptionError as error:
             hint = "Give the dotted path of a function, or None to write to nobody."
-            found.append(_error(12, str(error), hint))
+            found.append(as_error(12, str(error), hint))
     return found
 
 
 def check_access(**_: Any) -> list[CheckMessage]:
     """E013, E014: what the project says of who sees which runs."""
-    settings = _read()
+    settings = read_settings()
     found = []
     if settings is not None and not _leads_somewhere(settings.VISIBLE_RUNS):
         message = (
             f'WORKFLOW["VISIBLE_RUNS"] "{settings.VISIBLE_RUNS}" cannot be imported or called.'
         )
         hint = "Give the dotted path of a function of request and queryset, or None: all runs."
-        found.append(_error(13, message, hint))
+        found.append(as_error(13, message, hint))
     if settings is not None and not _leads_somewhere(settings.MAY_FOLLOW):
         message = f'WORKFLOW["MAY_FOLLOW"] "{settings.MAY_FOLLOW}" cannot be imported or called.'
         hint = "Give the dotted path of a function of request and run, or None: nobody."
-        found.append(_error(14, message, hint))
+        found.append(as_error(14, message, hint))
     return found
 
 
@@ -123,14 +105,14 @@ def check_project(**_: Any) -> list[CheckMessage]:
     found = []
     if not django_settings.USE_TZ:
         found.append(
-            _error(
+            as_error(
                 3,
                 "USE_TZ is False, and runs sleep and wake by aware times.",
                 "Set USE_TZ = True.",
             )
         )
     found += [
-        _error(
+        as_error(
             4,
             f'Two workflows are named "{name}": {first} and {second}. Only the second one can be run.',
             'Give one of them another name: @workflow(name="…").',
@@ -139,7 +121,7 @@ def check_project(**_: Any) -> list[CheckMessage]:
     ]
     if apps.is_installed("django.contrib.admin") and not apps.is_installed("django_htmx"):
         found.append(
-            _error(
+            as_error(
                 16,
                 "django_htmx is not in INSTALLED_APPS, and the pages of runs in the admin are made with its tags.",
                 'Add "django_htmx" to INSTALLED_APPS.',
@@ -149,7 +131,7 @@ def check_project(**_: Any) -> list[CheckMessage]:
     missing = [app for app in needed if not apps.is_installed(app)]
     if missing:
         found.append(
-            _warning(
+            as_warning(
                 1,
                 f"{' and '.join(missing)} is not in INSTALLED_APPS, so nobody can have the permission to trigger "
                 "runs over HTTP or to see them in the admin.",
@@ -159,62 +141,9 @@ def check_project(**_: Any) -> list[CheckMessage]:
     return found
 
 
-def check_database(**_: Any) -> list[CheckMessage]:
-    """E005, W002: how the journal's database is opened. Asks the settings, not the database."""
-    alias = _alias(_read())
-    if alias is None:
-        return []
-    connection = connections[alias]
-    options = connection.settings_dict.get("OPTIONS", {})
-    if connection.vendor == "sqlite" and options.get("transaction_mode") != "IMMEDIATE":
-        return [
-            _error(
-                5,
-                f'The database "{alias}" is SQLite without transaction_mode IMMEDIATE: transactions that read before '
-                'they write fail with "database is locked" as soon as two overlap.',
-                f'Set DATABASES["{alias}"]["OPTIONS"] = {{"transaction_mode": "IMMEDIATE", "timeout": 20}}.',
-            )
-        ]
-    level = options.get("isolation_level", "read committed")
-    if connection.vendor == "mysql" and (level and level.lower()) in SNAPSHOT_LEVELS:
-        return [
-            _warning(
-                2,
-                f'The database "{alias}" is opened with isolation level {level or "of the server"!r}: workers would '
-                "not see in time what others have recorded.",
-                f'Remove "isolation_level" from DATABASES["{alias}"]["OPTIONS"]; Django then uses read committed.',
-            )
-        ]
-    return []
-
-
-def check_collation(*, databases: Sequence[str] | None = None, **_: Any) -> list[CheckMessage]:
-    """W003: MySQL and MariaDB take "Pay" and "pay" for one name unless told otherwise. Asks the database."""
-    alias = _alias(_read())
-    if alias is None or alias not in (databases or ()) or connections[alias].vendor != "mysql":
-        return []
-    with connections[alias].cursor() as cursor:
-        cursor.execute("SELECT @@collation_database")
-        return collation_problems(alias, str(cursor.fetchone()[0]))
-
-
-def collation_problems(alias: str, collation: str) -> list[CheckMessage]:
-    """Return what is wrong with keeping step names under this collation."""
-    if not collation.endswith("_ci"):
-        return []
-    return [
-        _warning(
-            3,
-            f'The database "{alias}" compares texts by {collation}, which ignores case: two steps or runs whose names '
-            "differ by case alone would be taken for one.",
-            "Before the first migrate: ALTER DATABASE … COLLATE utf8mb4_bin (or utf8mb4_0900_as_cs).",
-        )
-    ]
-
-
 def check_http(**_: Any) -> list[CheckMessage]:
     """E006, E007, W004: what workflows that run over http need."""
-    settings = _read()
+    settings = read_settings()
     if settings is None:
         return []
     return [*_unreachable(settings), *_reconnecting(settings)]
@@ -222,12 +151,12 @@ def check_http(**_: Any) -> list[CheckMessage]:
 
 def check_calls(**_: Any) -> list[CheckMessage]:
     """E011, W009: what calls to other servers may reach."""
-    if _read() is None:
+    if read_settings() is None:
         return []
     problem = http_call.problem()
     if problem is not None:
         return [
-            _error(
+            as_error(
                 11,
                 f'WORKFLOW["CALL_ALLOW"] cannot work, so no call is made: {problem}.',
                 'List networks, as "10.0.0.0/8", and hosts, as "erp.internal" or "*.internal".',
@@ -236,7 +165,7 @@ def check_calls(**_: Any) -> list[CheckMessage]:
     if not http_call.opens_metadata():
         return []
     return [
-        _warning(
+        as_warning(
             9,
             'WORKFLOW["CALL_ALLOW"] opens 169.254.169.254, where clouds hand out the credentials of their machines.',
             "List the networks and hosts that calls have to reach, and no more.",
@@ -257,7 +186,7 @@ def _unreachable(settings: conf.Settings) -> Iterator[CheckMessage]:
     for workflow in _over_http(settings):
         # In development, workflow_dev says where the server is: it knows its own address.
         if not settings.BASE_URL and not django_settings.DEBUG:
-            yield _error(
+            yield as_error(
                 6,
                 f'Workflow "{workflow.name}" runs over http, but WORKFLOW["BASE_URL"] is not set.',
                 'Set it to the address of your web servers ("https://example.org"), or run the workflow in the '
@@ -265,7 +194,7 @@ def _unreachable(settings: conf.Settings) -> Iterator[CheckMessage]:
                 obj=workflow,
             )
         if not getattr(django_settings, "ROOT_URLCONF", None) or path_of(workflow) is None:
-            yield _error(
+            yield as_error(
                 7,
                 f'Workflow "{workflow.name}" runs over http, but no URL leads to it.',
                 'Add path("workflows/", include("django_workflow.urls")) to your urlconf, or a path() to the workflow.',
@@ -274,7 +203,7 @@ def _unreachable(settings: conf.Settings) -> Iterator[CheckMessage]:
 
 
 def _reconnecting(settings: conf.Settings) -> list[CheckMessage]:
-    alias = _alias(settings)
+    alias = journal_alias(settings)
     if alias is None or not _over_http(settings):
         return []
     connection = connections[alias]
@@ -286,7 +215,7 @@ def _reconnecting(settings: conf.Settings) -> list[CheckMessage]:
     ):
         return []
     return [
-        _warning(
+        as_warning(
             4,
             f'Workflows run over http, and CONN_MAX_AGE of the database "{alias}" is 0: every step opens a new '
             "connection.",
@@ -305,7 +234,7 @@ def check_schedules(**_: Any) -> list[CheckMessage]:
             check_payload(one, None)
         except WorkflowError as error:
             found.append(
-                _error(
+                as_error(
                     8,
                     f'Workflow "{one.name}" has a schedule, whose runs have no payload, and its schema refuses that: {error}',
                     "Let the schema take None, or make the schedule at run time: workflow.schedule(cron, payload=…).",
@@ -314,7 +243,7 @@ def check_schedules(**_: Any) -> list[CheckMessage]:
             )
         if len(one.name) > SCHEDULE_ID_LENGTH:
             found.append(
-                _error(
+                as_error(
                     9,
                     f'Workflow "{one.name}" has a schedule, whose ID is the name, and the name has more than '
                     f"{SCHEDULE_ID_LENGTH} characters.",
@@ -327,7 +256,7 @@ def check_schedules(**_: Any) -> list[CheckMessage]:
 
 def check_middleware(**_: Any) -> list[CheckMessage]:
     """E010: classes that ``WORKFLOW["MIDDLEWARE"]`` names."""
-    settings = _read()
+    settings = read_settings()
     found = []
     for path in settings.MIDDLEWARE if settings is not None else ():
         try:
@@ -341,7 +270,7 @@ def check_middleware(**_: Any) -> list[CheckMessage]:
             reason = str(error)
         if reason:
             found.append(
-                _error(
+                as_error(
                     10,
                     f'WORKFLOW["MIDDLEWARE"] names "{path}", which cannot be used: {reason}.',
                     "Name classes by their dotted paths.",
@@ -352,13 +281,13 @@ def check_middleware(**_: Any) -> list[CheckMessage]:
 
 def check_celery(**_: Any) -> list[CheckMessage]:
     """W005: Celery closes the database connection around each task unless it is told to keep it."""
-    settings = _read()
+    settings = read_settings()
     if settings is None or settings.DISPATCHER != "celery" or not _broker_url():
         return []
     if getattr(django_settings, "CELERY_DB_REUSE_MAX", None) is not None:
         return []
     return [
-        _warning(
+        as_warning(
             5,
             "CELERY_DB_REUSE_MAX is not set: Celery opens a database connection for each task.",
             "Set CELERY_DB_REUSE_MAX = 1000 in your settings.",
@@ -368,16 +297,16 @@ def check_celery(**_: Any) -> list[CheckMessage]:
 
 def check_tasks(**_: Any) -> list[CheckMessage]:
     """E030, E031: hints by ``django.tasks`` that nobody could be given."""
-    settings = _read()
+    settings = read_settings()
     if settings is None or settings.DISPATCHER != "tasks":
         return []
     if not django_tasks.is_available():
         message = f'WORKFLOW["DISPATCHER"] is "tasks", and Django {django.__version__} has no django.tasks.'
-        return [_error(30, message, 'Use Django 6.0 or newer, or "celery".')]
+        return [as_error(30, message, 'Use Django 6.0 or newer, or "celery".')]
     problem = django_tasks.problem()
     message = f"The default backend of TASKS takes no task of django_workflow: {problem}"
     hint = f'Let TASKS["default"]["QUEUES"] list "{settings.QUEUE or "default"}", or set WORKFLOW["QUEUE"] to one of it.'
-    return [] if problem is None else [_error(31, message, hint)]
+    return [] if problem is None else [as_error(31, message, hint)]
 
 
 def _broker_url() -> str:
@@ -386,13 +315,13 @@ def _broker_url() -> str:
 
 def check_at_rest(**_: Any) -> list[CheckMessage]:
     """E020, E021, E022: texts that could not be encrypted, or not be put into files."""
-    settings = _read()
+    settings = read_settings()
     if settings is None:
         return []
     found = []
     if settings.ENCRYPTION_KEYS and not sealing.is_available():
         found.append(
-            _error(
+            as_error(
                 20,
                 'WORKFLOW["ENCRYPTION_KEYS"] is set, and the package cryptography is not installed: no run can be triggered.',
                 sealing.INSTALL,
@@ -402,7 +331,7 @@ def check_at_rest(**_: Any) -> list[CheckMessage]:
     known = getattr(django_settings, "STORAGES", {})
     if alias is None and settings.SPILL_ABOVE is not None:
         found.append(
-            _error(
+            as_error(
                 21,
                 'WORKFLOW["SPILL_ABOVE"] is set, and WORKFLOW["SPILL_STORAGE"] is not: long texts have no place to go.',
                 "Name a storage of STORAGES that is private and seen by all processes.",
@@ -410,7 +339,7 @@ def check_at_rest(**_: Any) -> list[CheckMessage]:
         )
     elif alias is not None and alias not in known:
         found.append(
-            _error(
+            as_error(
                 22,
                 f'WORKFLOW["SPILL_STORAGE"] names the storage "{alias}", which STORAGES does not have.',
                 "Use one of "
@@ -423,15 +352,15 @@ def check_at_rest(**_: Any) -> list[CheckMessage]:
 
 def check_sealed(databases: Sequence[str] | None = None, **_: Any) -> list[CheckMessage]:
     """E023: runs that are encrypted with a key which is not there any more; asked with ``check --database``."""
-    settings = _read()
-    alias = _alias(settings)
+    settings = read_settings()
+    alias = journal_alias(settings)
     if settings is None or alias is None or alias not in (databases or ()):
         return []
     if Run._meta.db_table not in connections[alias].introspection.table_names():
         return []
     missing = missing_keys()
     return [
-        _error(
+        as_error(
             23,
             f'Runs are encrypted with the key "{name}", which WORKFLOW["ENCRYPTION_KEYS"] does not hold: none of them can go on.',
             "Add that key behind the first one, and take it away after workflow_rekey.",
@@ -442,7 +371,7 @@ def check_sealed(databases: Sequence[str] | None = None, **_: Any) -> list[Check
 
 def check_deployment(**_: Any) -> list[CheckMessage]:
     """W006, W007, W008, W030: what is fine in development only; asked with ``check --deploy``."""
-    settings = _read()
+    settings = read_settings()
     if settings is None:
         return []
     found = []
@@ -450,7 +379,7 @@ def check_deployment(**_: Any) -> list[CheckMessage]:
     is_weak = secret.startswith("django-insecure-") or len(secret.encode()) < SHORTEST_SECRET
     if not settings.SIGNING_KEYS and is_weak:
         found.append(
-            _warning(
+            as_warning(
                 6,
                 "Deliveries are signed with a key derived from SECRET_KEY, which is short or made for development: "
                 "whoever guesses it can have your steps executed.",
@@ -459,7 +388,7 @@ def check_deployment(**_: Any) -> list[CheckMessage]:
         )
     if settings.DISPATCHER == "celery" and _broker_url().startswith("memory:"):
         found.append(
-            _warning(
+            as_warning(
                 7,
                 "CELERY_BROKER_URL is memory://, which no other process can read: workers find due runs only once a "
                 "second, by their own sweep.",
@@ -468,7 +397,7 @@ def check_deployment(**_: Any) -> list[CheckMessage]:
         )
     if settings.DISPATCHER == "embedded":
         found.append(
-            _warning(
+            as_warning(
                 8,
                 'WORKFLOW["DISPATCHER"] is "embedded": only a worker in the same process is told what is due.',
                 'Use "celery", and run celery worker and celery beat.',
@@ -476,5 +405,5 @@ def check_deployment(**_: Any) -> list[CheckMessage]:
         )
     if settings.DISPATCHER == "tasks" and not check_tasks() and not django_tasks.has_workers():
         message = "The default backend of TASKS has no workers: who triggers a run carries it, or nobody does."
-        found.append(_warning(30, message, "Use a backend whose tasks are taken by workers."))
+        found.append(as_warning(30, message, "Use a backend whose tasks are taken by workers."))
     return found

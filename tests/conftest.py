@@ -11,6 +11,7 @@ import pytest
 from django.db import connection, connections
 from hypothesis import settings
 
+from django_workflow.runtime import worker
 from tests.transports.wsgi import DjangoTransport, http_through, served_at
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -40,6 +41,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if deselected:
         config.hook.pytest_deselected(items=deselected)
         items[:] = [item for item in items if item not in deselected]
+
+
+@pytest.fixture(autouse=True)
+def unused_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Begin as a worker that has learned nothing: how slow the tests before were is no measure for this one."""
+    monkeypatch.setattr(worker, "_pace", worker._Pace())
 
 
 @pytest.hookimpl(wrapper=True)

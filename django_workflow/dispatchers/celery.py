@@ -1,7 +1,8 @@
 """Hints through Celery's broker, and what a worker process does beside its tasks.
 
 A message is a hint and never the truth, so a broker that is away must cost next to nothing: a caller waits for it half
-a second at most, then nobody does for half a minute, and the sweep finds what is due.
+a second at most, then nobody does for half a minute, and the sweep finds what is due. A first connection that was only
+slow, as in a process that has just begun, ends this as soon as the broker has taken a message.
 """
 
 from __future__ import annotations
@@ -65,6 +66,8 @@ class CeleryDispatcher:
         self._inherited: list[Publisher] = []
         self._lock = Lock()
         self._closed_until = 0.0
+        #: When a hint was given up while the connection was being made.
+        self._gave_up_at: float | None = None
         os.register_at_fork(after_in_child=self._forget_publisher)
 
     def _forget_publisher(self) -> None:
@@ -78,7 +81,7 @@ class CeleryDispatcher:
         try:
             self._hint(count)
         except Exception as error:  # broad: a hint never raises, whatever the broker's client does
-            self._closed_until = monotonic() + CIRCUIT_SECONDS
+            self._close_circuit()
             self._rarely.warning(
                 "Workers could not be told that something is due, the broker says: %s. Their sweep finds it.",
                 error,
@@ -91,8 +94,18 @@ class CeleryDispatcher:
         app = app_or_default()
         if app.conf.task_always_eager:
             self._work_here(app)
-        elif monotonic() >= self._closed_until:
+        elif monotonic() >= self._closed_until or self._came_late():
             self._publisher_for(app).publish(min(count, MOST_HINTS), seconds=PATIENCE_SECONDS)
+
+    def _close_circuit(self) -> None:
+        now, publisher = monotonic(), self._publisher
+        self._closed_until = now + CIRCUIT_SECONDS
+        self._gave_up_at = now if publisher is not None and publisher.is_connecting else None
+
+    def _came_late(self) -> bool:
+        """Whether the connection that nobody waited for any more was made, and the broker has taken the hint."""
+        gave_up, publisher = self._gave_up_at, self._publisher
+        return gave_up is not None and publisher is not None and publisher.sent_at > gave_up
 
     def _work_here(self, app: Celery) -> None:
         """Run the task in this thread, as ``task_always_eager`` asks; a hint from within it has nothing to add."""

@@ -34,6 +34,8 @@ class Publisher:
         self._asked = 0
         self._answered = 0
         self._error: Exception | None = None
+        #: When the broker last took what it was given.
+        self.sent_at = 0.0
         self._closed = False
         self._busy_since: float | None = None
         self._connection: Connection | None = None
@@ -57,6 +59,11 @@ class Publisher:
                 raise BrokerSilentError(f"it has not answered for {seconds:g} s")
             if self._error is not None:
                 raise self._error
+
+    @property
+    def is_connecting(self) -> bool:
+        """Whether there is no connection yet."""
+        return self._producer is None
 
     def serves(self, app: Celery, *, patience_seconds: float) -> bool:
         """Whether this publisher is of use: for this app, and not stuck."""
@@ -87,6 +94,8 @@ class Publisher:
                 Exception
             ) as caught:  # broad: every client has its own errors; the callers are told
                 error = caught
+            else:
+                self.sent_at = monotonic()
             with self._changed:
                 self._busy_since = None
                 self._answered, self._error = ticket, error

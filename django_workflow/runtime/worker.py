@@ -69,7 +69,7 @@ def drain(*, seconds: float | None = None, only: Collection[str] | None = None) 
         found = claims.claim(worker, batch, only=only)
         if not found:
             return carried
-        if len(found) == batch and only is None:
+        if len(found) == batch and only is None and _pace.may_hint():
             hint()
         carried += len(found)
         begun = monotonic()
@@ -82,10 +82,22 @@ def drain(*, seconds: float | None = None, only: Collection[str] | None = None) 
 
 
 class _Pace:
-    """How many deliveries to claim at once: what took long so far is taken in small batches, for others to share."""
+    """How many deliveries to claim at once, and how often to tell others.
+
+    What took long so far is taken in small batches, for others to share.
+    """
 
     def __init__(self) -> None:
         self._average = 0.0
+        self._hinted_at = 0.0
+
+    def may_hint(self) -> bool:
+        """Tell whether others are to be told of more, now: who is woken tells the next one, so seldom is enough."""
+        now = monotonic()
+        if now - self._hinted_at < BATCH_SECONDS:
+            return False
+        self._hinted_at = now
+        return True
 
     def batch(self) -> int:
         """Return a batch that takes about a tenth of a second, as far as can be told."""

@@ -15,7 +15,7 @@ from django.db import OperationalError, connection
 from django_workflow import AsyncWorkflowContext, WorkflowContext, current_step, workflow
 from django_workflow.core.exceptions import RunStateError
 from django_workflow.models import Attempt, Delivery, Step
-from django_workflow.runtime import leases, together, worker
+from django_workflow.runtime import leases, together
 from django_workflow.runtime.worker import drain, stopping
 from django_workflow.signals import step_completed
 from django_workflow.store import records
@@ -72,8 +72,7 @@ def mixed(ctx: WorkflowContext[Any]) -> tuple[Any, ...]:
 
 @pytest.fixture
 def unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Take all six in one batch and keep their results back until the last has ended, however slow the machine is."""
-    monkeypatch.setattr(worker, "_pace", worker._Pace())
+    """Keep results back until the last body of the batch has ended, and hand nothing on, however slow the machine is."""
     monkeypatch.setattr(leases, "PATIENCE_SECONDS", 60.0)
     monkeypatch.setattr(together, "RECORDED_WITHIN", 60.0)
 

@@ -6,7 +6,7 @@ import logging
 import os
 import socket
 from collections.abc import Iterator
-from threading import Thread
+from threading import Event, Thread
 from time import monotonic
 from types import SimpleNamespace
 from typing import Any
@@ -22,7 +22,9 @@ from django_workflow import conf
 from django_workflow.core.ports import install_dispatcher
 from django_workflow.dispatchers import celery as module
 from django_workflow.dispatchers.celery import ADVANCE, SWEEP, CeleryDispatcher
+from django_workflow.dispatchers.publisher import Publisher
 from django_workflow.dispatchers.rarely import Rarely
+from tests.concurrency.together import eventually
 from tests.dispatchers.app.workflows import once
 
 REFUSED = "redis://127.0.0.1:1/0"
@@ -162,6 +164,35 @@ def test_after_the_circuit_time_hints_are_tried_again(
     celery_dispatcher.hint()
 
     assert broker.llen("celery") == 1
+
+
+def test_a_first_connection_that_is_only_slow_silences_nobody_for_long(
+    celery_dispatcher: CeleryDispatcher,
+    broker: redis.Redis,
+    redis_url: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    connect, gate = Publisher._connect, Event()
+
+    def slowly(publisher: Publisher) -> Any:
+        gate.wait(20)
+        return connect(publisher)
+
+    monkeypatch.setattr(Publisher, "_connect", slowly)
+    use_broker(redis_url)
+    celery_dispatcher.hint()
+    celery_dispatcher.hint()
+    assert broker.llen("celery") == 0
+    gate.set()
+    publisher = celery_dispatcher._publisher
+    assert publisher is not None
+    eventually(lambda: publisher.sent_at > 0)
+
+    monkeypatch.setattr(module, "PATIENCE_SECONDS", 20)
+    celery_dispatcher.hint()
+
+    # The one that nobody waited for any more, none of the silence, and this one.
+    assert broker.llen("celery") == 2
 
 
 def test_a_publisher_that_hangs_is_left_alone_and_replaced(

@@ -153,9 +153,9 @@ class SyncReplay(Replay):
     ) -> tuple[Any, ...]:
         """See `WorkflowContext.parallel()`."""
         parent = self.enter("parallel")
+        self._go_to_the_target(parent, branches)
         check_branches(branches)
         parent.children += 1
-        self._go_to_the_target(parent, branches)
         results: list[Any] = []
         errors: list[tuple[int, BaseException]] = []
         begun = []
@@ -186,14 +186,16 @@ class SyncReplay(Replay):
     def _go_to_the_target(self, parent: Branch, branches: tuple[Callable[[], Any], ...]) -> None:
         """Call the branch alone in which the target of a step delivery stands, if it does, and leave the pass.
 
-        Each step of a fan-out has a pass, so calling all the others in each would cost the square of their number.
+        Each step of a fan-out has a pass, so calling all the others in each, or looking at them, would cost the square of
+        their number. The turn's pass that registered the target has checked them.
         """
         target = self.journal.records.get(self.target or "")
-        stem = f"{parent.path}p{parent.children}."
+        stem = f"{parent.path}p{parent.children + 1}."
         if target is None or target.sequence is not None or not target.branch.startswith(stem):
             return
         index = int(target.branch[len(stem) :].partition("/")[0])
         if index < len(branches):
+            check_branches(branches[index : index + 1])
             self._ends(parent, f"{stem}{index}/", branches[index])
         raise self._interrupt(parent, "parallel")
 

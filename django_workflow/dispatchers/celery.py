@@ -66,7 +66,7 @@ class CeleryDispatcher:
         self._inherited: list[Publisher] = []
         self._lock = Lock()
         self._closed_until = 0.0
-        #: When a hint was given up while the connection was being made.
+        #: When a hint was given up that was the first one of its connection.
         self._gave_up_at: float | None = None
         os.register_at_fork(after_in_child=self._forget_publisher)
 
@@ -100,10 +100,10 @@ class CeleryDispatcher:
     def _close_circuit(self) -> None:
         now, publisher = monotonic(), self._publisher
         self._closed_until = now + CIRCUIT_SECONDS
-        self._gave_up_at = now if publisher is not None and publisher.is_connecting else None
+        self._gave_up_at = now if publisher is not None and publisher.is_beginning else None
 
     def _came_late(self) -> bool:
-        """Whether the connection that nobody waited for any more was made, and the broker has taken the hint."""
+        """Whether the broker has taken that hint in the end."""
         gave_up, publisher = self._gave_up_at, self._publisher
         return gave_up is not None and publisher is not None and publisher.sent_at > gave_up
 

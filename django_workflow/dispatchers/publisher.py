@@ -36,6 +36,7 @@ class Publisher:
         self._error: Exception | None = None
         #: When the broker last took what it was given.
         self.sent_at = 0.0
+        self._is_proved = False
         self._closed = False
         self._busy_since: float | None = None
         self._connection: Connection | None = None
@@ -61,9 +62,9 @@ class Publisher:
                 raise self._error
 
     @property
-    def is_connecting(self) -> bool:
-        """Whether there is no connection yet."""
-        return self._producer is None
+    def is_beginning(self) -> bool:
+        """Whether nothing has been sent through the connection yet: its making, and the first message, take longer."""
+        return not self._is_proved
 
     def serves(self, app: Celery, *, patience_seconds: float) -> bool:
         """Whether this publisher is of use: for this app, and not stuck."""
@@ -95,7 +96,7 @@ class Publisher:
             ) as caught:  # broad: every client has its own errors; the callers are told
                 error = caught
             else:
-                self.sent_at = monotonic()
+                self._is_proved, self.sent_at = True, monotonic()
             with self._changed:
                 self._busy_since = None
                 self._answered, self._error = ticket, error
@@ -138,6 +139,7 @@ class Publisher:
     def _drop(self) -> None:
         connection = self._connection
         self._connection = self._producer = None
+        self._is_proved = False
         if connection is not None:
             # Whatever state it is in, it is being thrown away.
             with contextlib.suppress(Exception):

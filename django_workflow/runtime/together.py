@@ -28,8 +28,8 @@ from django_workflow.runtime.performer import Allowance, Performer
 from django_workflow.runtime.step_rows import record_of
 from django_workflow.runtime.trouble import NOT_READABLE
 from django_workflow.store import records
-from django_workflow.store.records import AttemptRow, Recorded
-from django_workflow.store.rows import Claim, StepRow
+from django_workflow.store.records import AttemptRow
+from django_workflow.store.rows import Claim, Recorded, StepRow
 
 logger = logging.getLogger(__name__)
 

@@ -36,6 +36,8 @@ from django_workflow.store.rows import Claim
 logger = logging.getLogger(__name__)
 
 BATCH_SECONDS = 0.1
+#: How seldom a busy worker tells others.
+HINT_SECONDS = 0.03
 
 #: Set when this process has been told to stop: nothing more is claimed or begun.
 stopping = Event()
@@ -94,7 +96,7 @@ class _Pace:
     def may_hint(self) -> bool:
         """Tell whether others are to be told of more, now: who is woken tells the next one, so seldom is enough."""
         now = monotonic()
-        if now - self._hinted_at < BATCH_SECONDS:
+        if now - self._hinted_at < HINT_SECONDS:
             return False
         self._hinted_at = now
         return True

@@ -19,9 +19,8 @@ from django_workflow.conf import settings
 from django_workflow.models import Approval, Event
 from django_workflow.store import events
 from django_workflow.store.claims import now as database_now
-from django_workflow.store.records import Recorded
 from django_workflow.store.repeating import repeated
-from django_workflow.store.rows import Claim, StepRow
+from django_workflow.store.rows import Claim, Recorded, StepRow
 from django_workflow.store.sql import connection, dialect
 
 #: A decision is kept for its run as long as there is the run.

@@ -13,10 +13,10 @@ from django.db import transaction
 
 from django_workflow.conf import settings
 from django_workflow.store import records, requests
-from django_workflow.store.records import AttemptRow, Recorded
+from django_workflow.store.records import AttemptRow
 from django_workflow.store.repeating import repeated
 from django_workflow.store.requests import CALL
-from django_workflow.store.rows import DELIVERY, STEP, Claim, StepRow
+from django_workflow.store.rows import DELIVERY, STEP, Claim, Recorded, StepRow
 from django_workflow.store.sql import connection, dialect
 
 

@@ -22,9 +22,9 @@ from django_workflow.models import Delivery, Run, Step
 from django_workflow.models.runs import STILL_AT_WORK
 from django_workflow.store import deliveries, triggers
 from django_workflow.store.claims import now as database_now
-from django_workflow.store.records import OPEN, Recorded, fenced, moved
+from django_workflow.store.records import OPEN, fenced, moved
 from django_workflow.store.repeating import repeated
-from django_workflow.store.rows import DELIVERY, RUN, STEP, Claim, StepRow, moment_of
+from django_workflow.store.rows import DELIVERY, RUN, STEP, Claim, Recorded, StepRow, moment_of
 from django_workflow.store.sql import connection, dialect
 from django_workflow.store.triggers import NewRun
 

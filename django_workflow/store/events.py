@@ -22,9 +22,9 @@ from django_workflow.conf import settings
 from django_workflow.core.types import StepStatus
 from django_workflow.models import Event, Step, Waiter
 from django_workflow.store.claims import now as database_now
-from django_workflow.store.records import Recorded, fenced, moved
+from django_workflow.store.records import fenced, moved
 from django_workflow.store.repeating import repeated
-from django_workflow.store.rows import DELIVERY, STEP, Claim, StepRow, moment_of
+from django_workflow.store.rows import DELIVERY, STEP, Claim, Recorded, StepRow, moment_of
 from django_workflow.store.sql import connection, dialect
 from django_workflow.store.waiters import WAITER
 

@@ -17,9 +17,9 @@ from django_workflow.at_rest.vault import kept, sealed
 from django_workflow.conf import settings
 from django_workflow.core.types import StepStatus
 from django_workflow.store.map_items import ITEM
-from django_workflow.store.records import AttemptRow, Recorded, fenced, keep_attempt
+from django_workflow.store.records import AttemptRow, fenced, keep_attempt
 from django_workflow.store.repeating import repeated
-from django_workflow.store.rows import DELIVERY, RUN, STEP, Claim, StepRow, moment_of
+from django_workflow.store.rows import DELIVERY, RUN, STEP, Claim, Recorded, StepRow, moment_of
 from django_workflow.store.sql import Postgres, connection, dialect
 
 

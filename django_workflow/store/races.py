@@ -16,9 +16,9 @@ from django_workflow.core.maps import slice_keys
 from django_workflow.core.types import StepKind
 from django_workflow.models import Approval, Call, Delivery, FlowTicket, Step, Waiter
 from django_workflow.store.claims import now as database_now
-from django_workflow.store.records import OPEN, Recorded, fenced, record
+from django_workflow.store.records import OPEN, fenced, record
 from django_workflow.store.repeating import repeated
-from django_workflow.store.rows import DELIVERY, Claim, StepRow
+from django_workflow.store.rows import DELIVERY, Claim, Recorded, StepRow
 from django_workflow.store.sql import connection, dialect
 
 

@@ -19,7 +19,7 @@ from django_workflow.models import Attempt
 from django_workflow.store import approval_rows, map_items, requests, triggers, waiters
 from django_workflow.store.claims import FREE, give_back
 from django_workflow.store.repeating import repeated
-from django_workflow.store.rows import DELIVERY, STEP, Claim, StepRow, moment_of
+from django_workflow.store.rows import DELIVERY, STEP, Claim, Recorded, StepRow, moment_of
 from django_workflow.store.sql import STEP_INSERT_COLUMNS, Postgres, connection, dialect, kept_row
 
 NO_CALLS: Final[Mapping[str, str]] = MappingProxyType({})
@@ -34,13 +34,6 @@ class AttemptRow(NamedTuple):
     failure_text: str | None = None
     result_text: str | None = None
     took: timedelta = timedelta(0)
-
-
-class Recorded(NamedTuple):
-    """What the database gave a record: its number, and when."""
-
-    sequence: int
-    finished_at: datetime | None
 
 
 def load(run_id: str, after: int = 0, *, targets: Sequence[str] = ()) -> list[Record]:
@@ -148,12 +141,18 @@ def record_together(ended: Sequence[tuple[Claim, StepRow]]) -> list[Recorded | N
 
     None stands for a result whose claim is stale: nothing of it was written, and it concerns no other.
     """
+    speak = dialect()
+    if isinstance(speak, Postgres):
+        held = [(claim.delivery_id, claim.token, row) for claim, row in ended]
+        with connection().cursor() as cursor:
+            found = speak.record_together(cursor, held)
+        return [found.get(row.key) for _, row in ended]
     done: list[Recorded | None] = []
     with transaction.atomic(using=settings().DATABASE):
         with connection().cursor() as cursor:
             # The first record locks the turn, and nobody may wait for a step's delivery who holds that.
             ids = [claim.delivery_id for claim, _ in ended]
-            dialect().lock_deliveries(cursor, ended[0][0].run_id, ids)
+            speak.lock_deliveries(cursor, ended[0][0].run_id, ids)
         for claim, row in ended:
             try:
                 done.append(_record(claim, row))

@@ -100,6 +100,13 @@ class NewApproval(NamedTuple):
     reminders_text: str
 
 
+class Recorded(NamedTuple):
+    """What the database gave a record: its number, and when."""
+
+    sequence: int
+    finished_at: datetime | None
+
+
 class Mapped(NamedTuple):
     """The items of a map as stored, how many there are, and in how many slices."""
 

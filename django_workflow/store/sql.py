@@ -17,7 +17,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django_workflow.at_rest import vault
 from django_workflow.conf import settings
 from django_workflow.core.ports import get_clock
-from django_workflow.store.rows import DELIVERY, RUN, STEP, StepRow
+from django_workflow.store.rows import DELIVERY, RUN, STEP, Recorded, StepRow
 
 Fragment = tuple[str, tuple[Any, ...]]
 
@@ -30,6 +30,8 @@ STEP_UPDATE_COLUMNS = tuple(
     for name in STEP_INSERT_COLUMNS
     if name not in {"run_id", "key", "branch", "name", "kind", "created_at", "arguments_text"}
 )
+
+STEP_TIMES = ("wake_at", "created_at", "started_at", "finished_at")
 
 
 def connection() -> BaseDatabaseWrapper:
@@ -390,19 +392,64 @@ class Postgres(Portable):
             else f"d AS (DELETE FROM {DELIVERY} WHERE id = %s AND token = %s RETURNING run_id), "
         )
         expressions, params = self.step_values(row, ("t.run_id", ()), ("t.wakes", ()))
+        cursor.execute(
+            f"WITH {first}t AS ({gate}) INSERT INTO {STEP} ({self.columns(STEP_INSERT_COLUMNS)}) SELECT {expressions} FROM t "
+            f"{self._fills} RETURNING sequence, finished_at",
+            (*values, *params),
+        )
+        return cursor.fetchone()
+
+    def record_together(
+        self, cursor: Any, ended: Sequence[tuple[int, int, StepRow]]
+    ) -> dict[str, Recorded]:
+        """Record the results of step deliveries of one run, given as (delivery id, token, row): one statement.
+
+        Returns what was written by its step's key. Deliveries are locked in everybody's order, then the turn; numbers
+        go by the order given.
+        """
+        nothing: Fragment = ("NULL", ())
+        rows = [
+            (delivery_id, token, *self.step_values(kept_row(row), nothing, nothing))
+            for delivery_id, token, row in ended
+        ]
+        listed = ", ".join(
+            f"({place}, %s, %s, {values})" for place, (_, _, values, _) in enumerate(rows)
+        )
+        now, times = self.now()
+        found = {
+            "run_id": "t.run_id",
+            "sequence": "t.wakes - (SELECT count(*) FROM d) + n.rank",
+            **{name: f"CAST(n.{name} AS timestamptz)" for name in STEP_TIMES},
+        }
+        selected = ", ".join(
+            found.get(name, f"n.{self.name(name)}") for name in STEP_INSERT_COLUMNS
+        )
+        cursor.execute(
+            f"WITH v (place, delivery_id, token, {self.columns(STEP_INSERT_COLUMNS)}) AS (VALUES {listed}), "
+            f"l AS MATERIALIZED (SELECT x.id FROM {DELIVERY} x JOIN v ON x.id = v.delivery_id AND x.token = v.token "
+            "ORDER BY x.step_key DESC, x.id FOR UPDATE OF x), "
+            f"d AS (DELETE FROM {DELIVERY} x USING l, v WHERE x.id = l.id AND v.delivery_id = l.id AND x.token = v.token "
+            "RETURNING x.id, x.run_id), "
+            f"t AS (UPDATE {DELIVERY} t SET wakes = t.wakes + (SELECT count(*) FROM d), due_at = CASE WHEN t.leased_by = '' "
+            f"THEN {now} ELSE t.due_at END FROM (SELECT DISTINCT run_id FROM d) r WHERE t.run_id = r.run_id "
+            "AND t.step_key = '' RETURNING t.run_id, t.wakes), "
+            "n AS (SELECT v.*, row_number() OVER (ORDER BY v.place) AS rank FROM v JOIN d ON d.id = v.delivery_id) "
+            f"INSERT INTO {STEP} ({self.columns(STEP_INSERT_COLUMNS)}) SELECT {selected} FROM t, n "
+            f'{self._fills} RETURNING "key", sequence, finished_at',
+            (*(value for one in rows for value in (*one[:2], *one[3])), *times),
+        )
+        return {key: Recorded(*written) for key, *written in cursor.fetchall()}
+
+    @property
+    def _fills(self) -> str:
+        """What an insert does with the open form of its step; a row is never written over once it has its number."""
         updates = ", ".join(
             f"{self.name(c)} = COALESCE(EXCLUDED.{self.name(c)}, {STEP}.{self.name(c)})"
             if c == "started_at"
             else f"{self.name(c)} = EXCLUDED.{self.name(c)}"
             for c in STEP_UPDATE_COLUMNS
         )
-        cursor.execute(
-            f"WITH {first}t AS ({gate}) INSERT INTO {STEP} ({self.columns(STEP_INSERT_COLUMNS)}) SELECT {expressions} FROM t "
-            f'ON CONFLICT (run_id, "key") DO UPDATE SET {updates} WHERE {STEP}.sequence IS NULL '
-            "RETURNING sequence, finished_at",
-            (*values, *params),
-        )
-        return cursor.fetchone()
+        return f'ON CONFLICT (run_id, "key") DO UPDATE SET {updates} WHERE {STEP}.sequence IS NULL'
 
 
 _BY_VENDOR = {"sqlite": SQLite(), "postgresql": Postgres(), "mysql": MariaDB()}

@@ -10,7 +10,7 @@ from time import monotonic
 from typing import Any
 
 import pytest
-from django.db import OperationalError, connection
+from django.db import OperationalError, connection, transaction
 
 from django_workflow import AsyncWorkflowContext, WorkflowContext, current_step, workflow
 from django_workflow.core.exceptions import RunStateError
@@ -262,31 +262,26 @@ def test_two_workers_share_a_fan_out(crew: Threads) -> None:
         assert bodies.calls == dict.fromkeys(NAMES, 1)
 
 
+@pytest.mark.no_sqlite
 @pytest.mark.usefixtures("unhurried")
-def test_who_locks_the_run_meanwhile_waits_and_stops_nobody(
-    crew: Threads, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    between, record = Gate(), records._record
-
-    def held_after_the_first(claim: Any, row: Any) -> Any:
-        done = record(claim, row)
-        if row.name == "a":
-            between.hold()
-        return done
-
+def test_who_locks_the_run_meanwhile_waits_and_stops_nobody(crew: Threads) -> None:
     def cancel() -> None:
         # Where it got its locks after the run's very end, it is too late.
         with suppress(RunStateError):
             run.cancel()
 
     run = six.trigger()
-    monkeypatch.setattr(records, "_record", held_after_the_first)
+    gate = Gate()
+    bodies.during["f"] = gate.hold
     working = crew.start(drain)
-    between.await_arrival()
-    cancelling = crew.start(cancel)
-    # It has come to its locks by then, or comes to them later: both are right.
-    Event().wait(0.3)
-    between.open()
+    gate.await_arrival()
+    with transaction.atomic():
+        # In the middle, whatever the order in which somebody comes by: who has begun from one end waits here.
+        Delivery.objects.select_for_update().get(step_key="p1.2/c")
+        gate.open()
+        Event().wait(0.3)
+        cancelling = crew.start(cancel)
+        Event().wait(0.3)
     working.result(PATIENCE_SECONDS)
     cancelling.result(PATIENCE_SECONDS)
 

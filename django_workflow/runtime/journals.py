@@ -66,10 +66,13 @@ class JournalCache:
                 self._size -= len(oldest.records)
 
     def lend(self, journal: Journal, claim: Claim) -> None:
-        """Have the next entry, which is this claim's, find the kept journal as its own, if nobody has taken it."""
+        """Have the next entry, which is this claim's, find the kept journal as its own.
+
+        Not if somebody has taken it meanwhile, nor if it was loaded without the open step that the claim is for.
+        """
         with self._lock:
             kept, _, run = self._journals.get(journal.run_id, (None, None, None))
-            if kept is journal and run is not None:
+            if kept is journal and run is not None and claim.step_key in journal.records:
                 self._journals[journal.run_id] = (journal, _standing(claim), run)
 
     def left(self, run_id: str, delivery_id: int, token: int) -> tuple[int, RunRow] | None:

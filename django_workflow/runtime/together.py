@@ -10,7 +10,7 @@ repeats the bodies whose results it kept back: each of them once, as after any d
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from threading import Lock
 from time import monotonic
 from typing import NamedTuple
@@ -30,6 +30,7 @@ from django_workflow.runtime.trouble import NOT_READABLE
 from django_workflow.store import records
 from django_workflow.store.records import AttemptRow
 from django_workflow.store.rows import Claim, Recorded, StepRow
+from django_workflow.store.sql import connection, kept_row
 
 logger = logging.getLogger(__name__)
 
@@ -58,15 +59,17 @@ class _Kept(NamedTuple):
 class Together:
     """Step deliveries of one run in one thread's hands."""
 
-    def __init__(self, claims: Sequence[Claim]) -> None:
+    def __init__(
+        self, claims: Sequence[Claim], went_wrong: Callable[[Claim, Exception], None]
+    ) -> None:
+        """Hold these claims; ``went_wrong`` puts one off whose result could not be written."""
+        self._went_wrong = went_wrong
         self._journal: Journal | None = None
         self._lock = Lock()
         self._kept: list[_Kept] = []
         self._written: list[tuple[_Kept, Recorded | None]] = []
         self._since = 0.0
         self._watch: Held | None = None
-        #: Claims whose results could not be written, with the reason.
-        self.troubled: list[tuple[Claim, DatabaseError]] = []
         try:
             self._journal = journals.take(claims[0], *(claim.step_key for claim in claims))
         except (DatabaseError, *NOT_READABLE):
@@ -99,7 +102,9 @@ class Together:
             if not self._kept:
                 self._let_watch_go()
                 self._since = monotonic()
-                self._watch = keeper.watch(performer.claim, RECORDED_WITHIN, self._write)
+                # In a transaction, as in a test's, another thread would not see what this one has written.
+                if not connection().in_atomic_block:
+                    self._watch = keeper.watch(performer.claim, RECORDED_WITHIN, self._write)
             self._kept.append(_Kept(performer, performer.claim, row))
             is_over = monotonic() - self._since >= RECORDED_WITHIN
         if is_over:
@@ -132,8 +137,11 @@ class Together:
                 return
             try:
                 done = records.record_together([(one.claim, one.row) for one in kept])
-            except DatabaseError as error:
-                self.troubled.extend((one.claim, error) for one in kept)
+            except (
+                Exception
+            ) as error:  # broad: whatever it is, they are repeated, and nobody else is held up
+                for one in kept:
+                    self._went_wrong(one.claim, error)
             else:
                 self._written.extend(zip(kept, done, strict=True))
 
@@ -153,6 +161,7 @@ class _Performer(Performer):
         """See `Performer.write()`; None, with the claim ended, where the result is kept back."""
         if attempt is not None or markers or self.slot is not None or self.telling.has_heard:
             return super().write(step, row, markers, attempt)
-        self.together.keep_back(self, row)
+        # Encrypted and in its file before that: what goes wrong there concerns this step alone.
+        self.together.keep_back(self, kept_row(row))
         self.ended = True
         return None

@@ -155,7 +155,7 @@ def _join(one: Held, waiting: deque[Held]) -> list[Held]:
 
 
 def _carry_together(held: list[Held]) -> None:
-    together = Together([one.claim for one in held])
+    together = Together([one.claim for one in held], _went_wrong)
     try:
         for one in held:
             if not stopping.is_set() and keeper.begin(one):
@@ -163,8 +163,6 @@ def _carry_together(held: list[Held]) -> None:
                 _deliver(one.claim, partial(carry_inline, performer=together.performer))
     finally:
         together.flush()
-        for claim, error in together.troubled:
-            put_off(claim, f"The database did not answer: {error}")
     for one in held:
         if one.begun is not None:
             keeper.let_go(one)
@@ -204,15 +202,23 @@ def carry(claim: Claim, worker: str) -> None:
 def _deliver(claim: Claim, deliver: Callable[[Claim], None]) -> None:
     try:
         deliver(claim)
-    except DeliveryTroubleError as error:
-        put_off(claim, str(error), survived=error.survived)
-    except DatabaseError as error:
-        put_off(claim, f"The database did not answer: {error}")
     except (
         Exception
     ) as error:  # broad: the door of the worker; the delivery is repeated, and the reason shown
-        logger.exception(
-            "A delivery of run %s went wrong", claim.run_id, extra={"run_id": claim.run_id}
+        _went_wrong(claim, error)
+
+
+def _went_wrong(claim: Claim, error: Exception) -> None:
+    if isinstance(error, DeliveryTroubleError):
+        put_off(claim, str(error), survived=error.survived)
+    elif isinstance(error, DatabaseError):
+        put_off(claim, f"The database did not answer: {error}")
+    else:
+        logger.error(
+            "A delivery of run %s went wrong",
+            claim.run_id,
+            exc_info=error,
+            extra={"run_id": claim.run_id},
         )
         put_off(claim, f"The delivery went wrong: {type(error).__name__}: {error}")
 

@@ -288,3 +288,124 @@ def test_who_locks_the_run_meanwhile_waits_and_stops_nobody(crew: Threads) -> No
     assert run.refresh().status in {"cancelled", "completed"}
     assert Step.objects.filter(sequence__isnull=False).count() == 6
     assert bodies.calls == dict.fromkeys(NAMES, 1)
+
+
+@pytest.mark.usefixtures("unhurried")
+def test_a_lost_connection_loses_the_results_that_waited_for_it_and_no_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    write, lost = records.record_together, iter([True])
+
+    def dropped_once(ended: Any) -> Any:
+        for _ in lost:
+            connection.close()
+            connection.errors_occurred = True
+            raise OperationalError("the connection is closed")
+        return write(ended)
+
+    monkeypatch.setattr(records, "record_together", dropped_once)
+    # Each result by itself, so that the first one is lost with its connection.
+    monkeypatch.setattr(together, "RECORDED_WITHIN", 0.0)
+    run = six.trigger()
+    drain()
+
+    waiting = Delivery.objects.exclude(step_key="")
+    assert [one.trouble for one in waiting] == [
+        "The database did not answer: the connection is closed"
+    ]
+    waiting.update(due_at=PAST)
+    assert finished(run).result == [2, 1, 1, 1, 1, 1]
+
+
+def test_what_the_keeper_cannot_write_is_put_off_while_the_body_runs(
+    crew: Threads, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(ended: Any) -> Any:
+        raise OperationalError("gone away")
+
+    run = six.trigger()
+    gate = Gate()
+    bodies.during["c"] = gate.hold
+    with monkeypatch.context() as patched:
+        patched.setattr(records, "record_together", away)
+        working = crew.start(drain)
+        gate.await_arrival()
+        eventually(lambda: Delivery.objects.filter(trouble__contains="gone away").count() == 2)
+        gate.open()
+        working.result(PATIENCE_SECONDS)
+    Delivery.objects.exclude(step_key="").update(due_at=PAST)
+
+    assert sorted(finished(run).result) in ([1, 1, 1, 1, 2, 2], [1, 1, 1, 2, 2, 2], [2] * 6)
+
+
+@pytest.mark.usefixtures("unhurried")
+def test_whatever_goes_wrong_with_their_record_is_repeated(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def broken(ended: Any) -> Any:
+        raise RuntimeError("not of the database")
+
+    run = six.trigger()
+    with monkeypatch.context() as patched:
+        patched.setattr(records, "record_together", broken)
+        drain()
+
+    waiting = Delivery.objects.exclude(step_key="")
+    assert {one.trouble for one in waiting} == {
+        "The delivery went wrong: RuntimeError: not of the database"
+    }
+    waiting.update(due_at=PAST)
+    assert finished(run).result == [2] * 6
+
+
+@workflow(name="together_overtime", retries=1, retry_delay="1h")
+def overtime(ctx: WorkflowContext[Any]) -> list[int]:
+    def branch(name: str) -> int:
+        if name == "a":
+            return ctx.using(timeout=0.04).run("a", bodies, "a")
+        return ctx.run(name, bodies, name)
+
+    return [*ctx.parallel(*[partial(branch, name) for name in NAMES])]
+
+
+@pytest.mark.usefixtures("unhurried")
+def test_after_a_step_that_lost_its_claim_the_others_find_their_attempts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    found: dict[str, bool] = {}
+    execute = together._Performer.execute
+
+    def seen(performer: Any, step: Any, record: Any, markers: Any) -> Any:
+        found[step.name] = record is not None
+        return execute(performer, step, record, markers)
+
+    monkeypatch.setattr(together._Performer, "execute", seen)
+    raised = iter([ValueError("once")])
+
+    def fail_once() -> None:
+        for error in raised:
+            raise error
+
+    bodies.during["a"] = lambda: Event().wait(0.2) if bodies.calls["a"] == 1 else None
+    bodies.during["d"] = fail_once
+    run = overtime.trigger()
+
+    drain()
+
+    assert found == dict.fromkeys(NAMES, True)
+    assert {one.step_key for one in Delivery.objects.filter(due_at__isnull=False)} == {
+        "p1.0/a",
+        "p1.3/d",
+    }
+    Step.objects.filter(status="retrying").update(wake_at=PAST)
+    Delivery.objects.filter(due_at__isnull=False).update(due_at=PAST)
+    finished(run)
+    assert bodies.calls == {**dict.fromkeys(NAMES, 1), "a": 2, "d": 2}
+
+
+@pytest.mark.django_db(transaction=False)
+def test_in_the_transaction_of_a_test_everything_is_recorded() -> None:
+    bodies.during["b"] = lambda: Event().wait(0.05)
+
+    assert finished(six.trigger()).result == [1] * 6
+    assert not Attempt.objects.exists()

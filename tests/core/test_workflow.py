@@ -412,7 +412,7 @@ class Methods:
     [
         (takes_nothing, "is called with ctx alone, which \"takes_nothing\" does not take: too many"),
         (takes_two, "missing a required argument: 'other'"),
-        (takes_by_name, "missing a required argument: 'other'"),
+        (takes_by_name, "argument: 'other'"),
         (Methods.carry, "\"Methods.carry\" does not take"),
         (Methods, "is a function, not the class Methods"),
         (yields, "is a generator: \"yields\" holds a yield"),

@@ -78,6 +78,13 @@ docs: $(DOCS_READY) ## Build the site of the documentation into build/docs; any 
 	$(PY) -m sphinx -q -E -W --keep-going -b html docs build/docs
 	@echo "The documentation is in build/docs/index.html"
 
+.PHONY: newcomer
+newcomer: $(DEV_READY) ## Follow the tutorial in a new environment with nothing but the package, and say how long it took
+	@rm -rf build/newcomer && $(PY) -m venv build/newcomer
+	@begun=$$(date +%s); build/newcomer/bin/python -m pip install -qq --disable-pip-version-check . \
+	&& NEWCOMER_PYTHON=$(abspath build/newcomer/bin/python) TEST_DB=sqlite $(PY) -m pytest -q tests/test_tutorial.py \
+	&& echo "From an empty folder to a finished run in the admin: $$(( $$(date +%s) - begun )) s"
+
 .PHONY: bench
 bench: $(DEV_READY) ## Measure against the machine's own limit (ARGS="--help")
 	$(PY) -m bench $(ARGS)

@@ -133,6 +133,7 @@ class Command(workflow_dev.Command):
                     "in a shell",
                     f"{_manage()} workflow_runs, {_manage()} workflow_show {run_id}",
                 ),
+                ("over REST", f"curl -u {USER}:{PASSWORD} {address}/api/workflows/runs/{run_id}/"),
                 ("mails", os.path.relpath(settings.EMAIL_FILE_PATH)),
                 ("log", os.path.relpath(settings.LOG_FILE)),
             ]

@@ -357,12 +357,6 @@ class Postgres(Portable):
             return "statement_timestamp()", ()
         return "(statement_timestamp() + %s * interval '1 second')", (offset.total_seconds(),)
 
-    def insert_lock(self, table: str, columns: Sequence[str], values: str, key: str) -> str:
-        """Return the statement that inserts a row that may be there, for who locks it next; ``key`` is its primary key."""
-        return (
-            f"{self.ignore} {table} ({self.columns(columns)}) VALUES ({values}){self.ignore_tail}"
-        )
-
     def keep_run(self, cursor: Any, run_id: str) -> bool:
         """See `Portable.keep_run()`. Here foreign keys are checked at COMMIT, when other locks are held."""
         cursor.execute(f"SELECT 1 FROM {RUN} WHERE id = %s FOR KEY SHARE", (run_id,))

@@ -20,12 +20,12 @@ from django_workflow.store import claims
 from django_workflow.store.rows import Claim
 from tests.concurrency.together import (
     PATIENCE_SECONDS,
-    Gate,
     Threads,
     bodies,
     eventually,
     expire_leases,
     finished,
+    held_in,
 )
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -182,11 +182,8 @@ def carry_next(run: Any) -> None:
 
 def test_heartbeat_keeps_the_lease_of_a_long_body(crew: Threads) -> None:
     run = two_steps.trigger()
-    gate = Gate()
-    bodies.during["a"] = gate.hold
     with override_settings(WORKFLOW={"LEASE": 0.2}):
-        working = crew.start(drain)
-        gate.await_arrival()
+        gate, working = held_in(crew, "a")
         seen = {Delivery.objects.get().due_at}
         eventually(lambda: not seen.add(Delivery.objects.get().due_at) and len(seen) > 4)
         drain()
@@ -200,11 +197,8 @@ def test_heartbeat_keeps_the_lease_of_a_long_body(crew: Threads) -> None:
 
 def test_stalled_keeper_loses_the_lease(crew: Threads) -> None:
     run = two_steps.trigger()
-    gate = Gate()
-    bodies.during["a"] = gate.hold
     with override_settings(WORKFLOW={"LEASE": 0.1}):
-        working = crew.start(drain)
-        gate.await_arrival()
+        gate, working = held_in(crew, "a")
         bodies.during.clear()
         # From here on this process renews nothing, as when it is stopped for a while.
         keeper.let_all_go()
@@ -231,11 +225,8 @@ def test_keeper_goes_on_when_the_database_was_away(
 
     monkeypatch.setattr(leases.store, "renew", sometimes)
     run = two_steps.trigger()
-    gate = Gate()
-    bodies.during["a"] = gate.hold
     with override_settings(WORKFLOW={"LEASE": 1}):
-        working = crew.start(drain)
-        gate.await_arrival()
+        gate, working = held_in(crew, "a")
         first = Delivery.objects.get().due_at
         eventually(lambda: Delivery.objects.get().due_at > first)
         gate.open()
@@ -247,10 +238,7 @@ def test_keeper_goes_on_when_the_database_was_away(
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_keeper_of_a_forked_child_begins_anew(crew: Threads) -> None:
     run = two_steps.trigger()
-    gate = Gate()
-    bodies.during["a"] = gate.hold
-    working = crew.start(drain)
-    gate.await_arrival()
+    gate, working = held_in(crew, "a")
 
     child = os.fork()
     if child == 0:
@@ -266,11 +254,8 @@ def test_keeper_of_a_forked_child_begins_anew(crew: Threads) -> None:
 
 def test_keeper_keeps_no_connection_while_nothing_is_held(crew: Threads) -> None:
     run = two_steps.trigger()
-    gate = Gate()
-    bodies.during["a"] = gate.hold
     with override_settings(WORKFLOW={"LEASE": 0.1}):
-        working = crew.start(drain)
-        gate.await_arrival()
+        gate, working = held_in(crew, "a")
         eventually(lambda: keeper._is_connected)
         gate.open()
         working.result(PATIENCE_SECONDS)

@@ -26,6 +26,7 @@ from tests.concurrency.together import (
     eventually,
     expire_leases,
     finished,
+    held_in,
     reenter,
 )
 from tests.store.made import FAILURE, PAST
@@ -144,10 +145,7 @@ def test_fifty_parallel_steps_by_four_threads_join_once(batch: int, crew: Thread
 
 def test_two_workers_race_between_a_pass_and_its_end(crew: Threads) -> None:
     run = with_code.trigger()
-    gate = Gate()
-    bodies.during["between"] = gate.hold
-    first = crew.start(drain)
-    gate.await_arrival()
+    gate, first = held_in(crew, "between")
 
     crew.together(drain, drain)
     gate.open()
@@ -202,10 +200,7 @@ def test_wake_between_the_journal_and_the_end_of_a_pass_is_not_lost(crew: Thread
 
 def test_cancel_fences_the_body_under_way_and_keeps_its_result_aside(crew: Threads) -> None:
     run = two_steps.trigger()
-    gate = Gate()
-    bodies.during["a"] = gate.hold
-    working = crew.start(drain)
-    gate.await_arrival()
+    gate, working = held_in(crew, "a")
 
     run.cancel()
     gate.open()
@@ -240,10 +235,7 @@ def test_failure_of_a_fenced_body_is_kept_aside(crew: Threads) -> None:
 
 def test_pause_lets_the_body_under_way_record_and_begins_nothing_more(crew: Threads) -> None:
     run = two_steps.trigger()
-    gate = Gate()
-    bodies.during["a"] = gate.hold
-    working = crew.start(drain)
-    gate.await_arrival()
+    gate, working = held_in(crew, "a")
 
     run.pause()
     gate.open()
@@ -258,10 +250,7 @@ def test_pause_lets_the_body_under_way_record_and_begins_nothing_more(crew: Thre
 
 def test_pause_and_resume_during_one_body_are_as_if_nothing_had_been(crew: Threads) -> None:
     run = two_steps.trigger()
-    gate = Gate()
-    bodies.during["a"] = gate.hold
-    working = crew.start(drain)
-    gate.await_arrival()
+    gate, working = held_in(crew, "a")
 
     run.pause()
     run.resume()
@@ -275,11 +264,8 @@ def test_pause_and_resume_during_one_body_are_as_if_nothing_had_been(crew: Threa
 def test_run_paused_while_its_fan_out_is_out_goes_on_when_it_is_resumed(crew: Threads) -> None:
     run = fan_and_join.trigger()
     drain(seconds=0)
-    gate = Gate()
-    bodies.during["a1"] = gate.hold
     with override_settings(WORKFLOW={"CLAIM_BATCH": 1}):
-        working = crew.start(drain)
-        gate.await_arrival()
+        gate, working = held_in(crew, "a1")
         run.pause()
         gate.open()
         working.result(PATIENCE_SECONDS)
@@ -305,10 +291,7 @@ def test_paused_run_whose_fan_out_is_out_can_be_cancelled(crew: Threads) -> None
 
 def test_zombie_is_fenced_and_its_result_kept_aside(crew: Threads) -> None:
     run = two_steps.trigger()
-    gate = Gate()
-    bodies.during["a"] = gate.hold
-    zombie = crew.start(drain)
-    gate.await_arrival()
+    gate, zombie = held_in(crew, "a")
     expire_leases(run.id)
     del bodies.during["a"]
 
@@ -325,11 +308,8 @@ def test_zombie_is_fenced_and_its_result_kept_aside(crew: Threads) -> None:
 def test_zombie_of_a_step_delivery_is_fenced(crew: Threads) -> None:
     run = fan_and_join.trigger()
     drain(seconds=0)
-    gate = Gate()
-    bodies.during["a1"] = gate.hold
     with override_settings(WORKFLOW={"CLAIM_BATCH": 1}):
-        zombie = crew.start(drain)
-        gate.await_arrival()
+        gate, zombie = held_in(crew, "a1")
         expire_leases(run.id)
         del bodies.during["a1"]
         assert finished(run).result == [1]
@@ -381,10 +361,7 @@ def test_atomic_step_under_a_stale_token_takes_its_writes_back() -> None:
 @pytest.mark.pg_only
 def test_atomic_zombie_takes_its_writes_back(crew: Threads) -> None:
     run = with_note.trigger()
-    gate = Gate()
-    bodies.during["note"] = gate.hold
-    zombie = crew.start(drain)
-    gate.await_arrival()
+    gate, zombie = held_in(crew, "note")
     expire_leases(run.id)
     del bodies.during["note"]
 
@@ -400,10 +377,7 @@ def test_claims_behind_a_slow_body_are_handed_on(crew: Threads) -> None:
     slow = two_steps.trigger()
     others = two_steps.trigger_many([None, None])
     Delivery.objects.filter(run=slow.id).update(due_at=PAST)
-    gate = Gate()
-    bodies.during["a"] = gate.hold
-    working = crew.start(drain)
-    gate.await_arrival()
+    gate, working = held_in(crew, "a")
     bodies.during.clear()
 
     eventually(lambda: Delivery.objects.exclude(leased_by="").count() == 1)
@@ -424,10 +398,7 @@ def test_claims_behind_a_slow_body_are_handed_on(crew: Threads) -> None:
 
 def test_a_slow_body_lets_the_claims_of_other_threads_alone(crew: Threads) -> None:
     slow = two_steps.trigger()
-    gate = Gate()
-    bodies.during["a"] = gate.hold
-    working = crew.start(drain)
-    gate.await_arrival()
+    gate, working = held_in(crew, "a")
     two_steps.trigger_many([None, None])
 
     ours = keeper.hold(claims.claim("another thread", 2))
@@ -505,11 +476,8 @@ def test_blocked_run_resumed_while_its_fan_out_is_out_executes_each_body_once(
 ) -> None:
     run = failing_branches.trigger()
     drain(seconds=0)
-    gate = Gate()
-    bodies.during["a"] = gate.hold
     with override_settings(WORKFLOW={"CLAIM_BATCH": 1}):
-        working = crew.start(drain)
-        gate.await_arrival()
+        gate, working = held_in(crew, "a")
         runs.wake(run.id)
         [turn] = [c for c in claims.claim("worker", 8) if c.is_turn]
         runs.end_badly(turn, RunStatus.BLOCKED, FAILURE)

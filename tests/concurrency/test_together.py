@@ -28,6 +28,7 @@ from tests.concurrency.together import (
     eventually,
     expire_leases,
     finished,
+    held_in,
 )
 from tests.store.made import PAST
 
@@ -135,10 +136,7 @@ def test_what_has_ended_is_told_once_each() -> None:
 
 def test_a_slow_body_holds_no_result_back(crew: Threads) -> None:
     run = six.trigger()
-    gate = Gate()
-    bodies.during["c"] = gate.hold
-    working = crew.start(drain)
-    gate.await_arrival()
+    gate, working = held_in(crew, "c")
 
     begun = monotonic()
     eventually(lambda: Step.objects.filter(sequence__isnull=False).count() >= 2)
@@ -159,10 +157,7 @@ def test_a_slow_body_holds_no_result_back(crew: Threads) -> None:
 @pytest.mark.usefixtures("unhurried")
 def test_being_taken_over_concerns_one_step_alone(crew: Threads) -> None:
     run = six.trigger()
-    gate = Gate()
-    bodies.during["f"] = gate.hold
-    working = crew.start(drain)
-    gate.await_arrival()
+    gate, working = held_in(crew, "f")
     taken = Delivery.objects.get(step_key="p1.1/b")
     Delivery.objects.filter(pk=taken.pk).update(token=taken.token + 1, leased_by="another")
     gate.open()
@@ -180,10 +175,7 @@ def test_being_taken_over_concerns_one_step_alone(crew: Threads) -> None:
 @pytest.mark.usefixtures("unhurried")
 def test_a_run_that_is_cancelled_meanwhile_records_nothing(crew: Threads) -> None:
     run = six.trigger()
-    gate = Gate()
-    bodies.during["f"] = gate.hold
-    working = crew.start(drain)
-    gate.await_arrival()
+    gate, working = held_in(crew, "f")
     run.cancel()
     gate.open()
     working.result(PATIENCE_SECONDS)
@@ -221,17 +213,26 @@ def test_what_says_something_or_writes_by_itself_is_recorded_by_itself() -> None
 
 
 @pytest.mark.usefixtures("unhurried")
-def test_a_database_that_is_away_puts_all_of_them_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    def away(ended: Any) -> Any:
-        raise OperationalError("gone away")
+@pytest.mark.parametrize(
+    ("error", "trouble"),
+    [
+        (OperationalError("gone away"), "The database did not answer: gone away"),
+        (RuntimeError("broken"), "The delivery went wrong: RuntimeError: broken"),
+    ],
+)
+def test_whatever_their_record_raises_puts_all_of_them_off(
+    error: Exception, trouble: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def raise_it(ended: Any) -> Any:
+        raise error
 
     run = six.trigger()
     with monkeypatch.context() as patched:
-        patched.setattr(records, "record_together", away)
+        patched.setattr(records, "record_together", raise_it)
         drain()
 
     waiting = Delivery.objects.exclude(step_key="")
-    assert {one.trouble for one in waiting} == {"The database did not answer: gone away"}
+    assert {one.trouble for one in waiting} == {trouble}
     assert waiting.count() == 6
     waiting.update(due_at=PAST)
     assert finished(run).result == [2] * 6
@@ -271,10 +272,7 @@ def test_who_locks_the_run_meanwhile_waits_and_stops_nobody(crew: Threads) -> No
             run.cancel()
 
     run = six.trigger()
-    gate = Gate()
-    bodies.during["f"] = gate.hold
-    working = crew.start(drain)
-    gate.await_arrival()
+    gate, working = held_in(crew, "f")
     with transaction.atomic():
         # In the middle, whatever the order in which somebody comes by: who has begun from one end waits here.
         Delivery.objects.select_for_update().get(step_key="p1.2/c")
@@ -336,26 +334,6 @@ def test_what_the_keeper_cannot_write_is_put_off_while_the_body_runs(
     Delivery.objects.exclude(step_key="").update(due_at=PAST)
 
     assert sorted(finished(run).result) in ([1, 1, 1, 1, 2, 2], [1, 1, 1, 2, 2, 2], [2] * 6)
-
-
-@pytest.mark.usefixtures("unhurried")
-def test_whatever_goes_wrong_with_their_record_is_repeated(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    def broken(ended: Any) -> Any:
-        raise RuntimeError("not of the database")
-
-    run = six.trigger()
-    with monkeypatch.context() as patched:
-        patched.setattr(records, "record_together", broken)
-        drain()
-
-    waiting = Delivery.objects.exclude(step_key="")
-    assert {one.trouble for one in waiting} == {
-        "The delivery went wrong: RuntimeError: not of the database"
-    }
-    waiting.update(due_at=PAST)
-    assert finished(run).result == [2] * 6
 
 
 @workflow(name="together_overtime", retries=1, retry_delay="1h")

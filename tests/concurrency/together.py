@@ -102,6 +102,15 @@ class Threads:
         return [future.result(PATIENCE_SECONDS) for future in futures]
 
 
+def held_in(crew: Threads, name: str) -> tuple[Gate, Future[Any]]:
+    """Let a worker work until it is held in the body of this name; return the gate, and what the worker returns."""
+    gate = Gate()
+    bodies.during[name] = gate.hold
+    working = crew.start(drain)
+    gate.await_arrival()
+    return gate, working
+
+
 @contextmanager
 def threads() -> Iterator[Threads]:
     with ThreadPoolExecutor(16) as pool:

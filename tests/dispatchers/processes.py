@@ -53,10 +53,13 @@ class Process:
     def output(self) -> str:
         return self.log.read_text(errors="replace")
 
-    def says(self, text: str, *, times: int = 1) -> None:
+    def says(self, text: str, *, times: int = 1, seconds: float = PATIENCE_SECONDS) -> None:
         """Wait until the log holds a text."""
         try:
-            eventually(lambda: self.output.count(text) >= times or self.popen.poll() is not None)
+            eventually(
+                lambda: self.output.count(text) >= times or self.popen.poll() is not None,
+                seconds=seconds,
+            )
             assert self.output.count(text) >= times
         except AssertionError:
             raise AssertionError(f"{text!r} is not in the output:\n{self.output}") from None

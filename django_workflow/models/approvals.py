@@ -84,6 +84,8 @@ class Approval(models.Model):
     reminders_text = models.TextField(default="{}")
     mails = models.PositiveIntegerField(_("mails"), default=0)
     next_mail_at = models.DateTimeField(_("next mail"), null=True)
+    # The worker that sends the mail.
+    mail_taken_by = models.CharField(max_length=100, default="")
 
     objects = ApprovalQuerySet.as_manager()
 

@@ -26,7 +26,7 @@ from django_workflow.core.types import DEAD_LETTER, RunStatus, StepStatus
 from django_workflow.models import Run, RunQuerySet, Step
 from django_workflow.runtime.http_call import HttpCaller
 from django_workflow.runtime.measuring import lag
-from django_workflow.runtime.worker import worker_name
+from django_workflow.runtime.workers import worker_name
 from django_workflow.store import alerts as store
 from django_workflow.store import claims, measures
 

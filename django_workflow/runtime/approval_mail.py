@@ -24,12 +24,16 @@ from django_workflow.core.types import FINISHED, RunStatus
 from django_workflow.models import Approval
 from django_workflow.runtime.approvals import decider, recipients
 from django_workflow.runtime.urls import APPROVAL, door_url
+from django_workflow.runtime.workers import worker_name
 from django_workflow.store import approvals as store
+from django_workflow.store.approvals import NOBODY
 
 logger = logging.getLogger(__name__)
 
 SALT: Final = "django_workflow.approval"
 AGAIN: Final = timedelta(minutes=5)
+#: When a run that rests is looked at again.
+RESTING: Final = timedelta(hours=1)
 #: How many one sweep sends; the next one goes on.
 SWEPT: Final = 20
 
@@ -77,7 +81,10 @@ def _send(approval: Approval) -> bool:
         store.mailed(approval, is_sent=False)
         return False
     rests = approval.run.status in (RunStatus.PAUSED, RunStatus.FAILED, RunStatus.BLOCKED)
-    if not store.take_mail(approval, timedelta(hours=1) if rests else AGAIN) or rests:
+    if rests:
+        store.take_mail(approval, RESTING, by=NOBODY)
+        return False
+    if not store.take_mail(approval, AGAIN, by=worker_name()):
         return False
     extra = {"run_id": approval.run_id, "step": approval.step_key}
     try:

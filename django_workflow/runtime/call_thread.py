@@ -38,7 +38,8 @@ from django_workflow.runtime.calling import (
     leave_slot,
 )
 from django_workflow.runtime.http_call import HttpCaller
-from django_workflow.runtime.worker import heal_connections, hint, put_off, worker_name
+from django_workflow.runtime.worker import heal_connections, hint, put_off
+from django_workflow.runtime.workers import worker_name
 from django_workflow.store import calls, claims
 
 logger = logging.getLogger(__name__)

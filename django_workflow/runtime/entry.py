@@ -21,7 +21,8 @@ from django_workflow.runtime.journals import journals
 from django_workflow.runtime.messages import Answer, Outcome, Ticket
 from django_workflow.runtime.performer import Allowance
 from django_workflow.runtime.trouble import DeliveryTroubleError
-from django_workflow.runtime.worker import stopping, worker_name
+from django_workflow.runtime.worker import stopping
+from django_workflow.runtime.workers import worker_name
 from django_workflow.store import claims
 from django_workflow.store.rows import Claim
 

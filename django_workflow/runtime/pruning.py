@@ -13,7 +13,7 @@ from django.db.models import Q
 from django_workflow.conf import settings
 from django_workflow.core.actors import Actor
 from django_workflow.models import Run, RunQuerySet
-from django_workflow.runtime.worker import worker_name
+from django_workflow.runtime.workers import worker_name
 from django_workflow.store import actions, claims, deletion, unused_keys
 
 logger = logging.getLogger(__name__)

@@ -7,8 +7,6 @@ approvals and alerts, and prunes what has been kept long enough.
 from __future__ import annotations
 
 import logging
-import os
-import socket
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from time import monotonic, sleep
@@ -22,8 +20,10 @@ from django_workflow.runtime.flow_control import look_after
 from django_workflow.runtime.looks import latest_looks
 from django_workflow.runtime.pruning import prune_by_retention
 from django_workflow.runtime.waiting import delete_expired, match_untried
-from django_workflow.runtime.worker import hint, worker_name
+from django_workflow.runtime.worker import hint
+from django_workflow.runtime.workers import is_alive, machine_prefix, worker_name
 from django_workflow.store import claims
+from django_workflow.store.approvals import release_mails
 
 logger = logging.getLogger(__name__)
 
@@ -119,23 +119,12 @@ def change_mark() -> int | None:
 
 
 def free_dead_workers() -> int:
-    """Make due at once what processes of this machine held that are no more; return how many deliveries.
+    """Make due at once what processes of this machine held that are no more, mails too; return how many deliveries.
 
     Only where no other machine or container goes by the same name, which is so in development.
     """
-    host = socket.gethostname()[:60]
-    return claims.release_worker(f"{host}:", _is_alive)
-
-
-def _is_alive(holder: str) -> bool:
-    process = holder.rpartition(":")[0].rpartition(":")[2]
-    try:
-        os.kill(int(process), 0)
-    except (ProcessLookupError, ValueError):
-        return False
-    except PermissionError:
-        return True
-    return True
+    release_mails(machine_prefix(), is_alive)
+    return claims.release_worker(machine_prefix(), is_alive)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -7,13 +7,11 @@ one more worker; what is not begun when the process is told to stop is given bac
 from __future__ import annotations
 
 import logging
-import os
-import socket
 from collections import deque
 from collections.abc import Callable, Collection
 from datetime import timedelta
 from functools import partial
-from threading import Event, get_ident
+from threading import Event
 from time import monotonic
 
 from django.db import Error as DatabaseError
@@ -30,6 +28,7 @@ from django_workflow.runtime.leases import Held, keeper
 from django_workflow.runtime.performer import Allowance, Performer
 from django_workflow.runtime.together import Together, may_join
 from django_workflow.runtime.trouble import DeliveryTroubleError, refuse_open_transaction
+from django_workflow.runtime.workers import worker_name
 from django_workflow.store import claims
 from django_workflow.store.rows import Claim
 
@@ -41,11 +40,6 @@ HINT_SECONDS = 0.03
 
 #: Set when this process has been told to stop: nothing more is claimed or begun.
 stopping = Event()
-
-
-def worker_name() -> str:
-    """Return the name under which this thread holds leases: host, process, thread."""
-    return f"{socket.gethostname()[:60]}:{os.getpid()}:{get_ident() % 100_000}"
 
 
 def hint(count: int = 1) -> None:

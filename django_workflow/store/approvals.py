@@ -25,6 +25,8 @@ from django_workflow.store.sql import connection, dialect
 
 #: A decision is kept for its run as long as there is the run.
 KEPT: Final = timedelta(days=36_500)
+#: Who has taken a mail that nobody sends now.
+NOBODY: Final = ""
 
 
 class ClosedError(Exception):
@@ -115,13 +117,13 @@ def is_mail_due() -> bool:
     return Approval.objects.using(settings().DATABASE).mail_due(database_now()).exists()
 
 
-def take_mail(approval: Approval, again_in: timedelta) -> bool:
+def take_mail(approval: Approval, again_in: timedelta, *, by: str) -> bool:
     """Win the right to send an approval's mail; if this process dies meanwhile, another one sends it after a while."""
     later = database_now() + again_in
     taken = Approval.objects.using(settings().DATABASE).filter(
         pk=approval.pk, decision="", next_mail_at=approval.next_mail_at
     )
-    if not taken.update(next_mail_at=later):
+    if not taken.update(next_mail_at=later, mail_taken_by=by):
         return False
     approval.next_mail_at = later
     return True
@@ -134,4 +136,16 @@ def mailed(approval: Approval, *, is_sent: bool = True) -> None:
     ).update(
         mails=approval.mails + is_sent,
         next_mail_at=approval.reminder_after(database_now()) if is_sent else None,
+        mail_taken_by=NOBODY,
     )
+
+
+def release_mails(prefix: str, is_alive: Callable[[str], bool]) -> None:
+    """Make due the mails that dead processes of this machine had taken, named ``prefix`` + process id."""
+    rows = Approval.objects.using(settings().DATABASE)
+    taken = rows.filter(mail_taken_by__startswith=prefix, decision="")
+    for approval in taken.only("pk", "next_mail_at", "mail_taken_by"):
+        if not is_alive(approval.mail_taken_by):
+            rows.filter(pk=approval.pk, next_mail_at=approval.next_mail_at).update(
+                next_mail_at=database_now(), mail_taken_by=NOBODY
+            )

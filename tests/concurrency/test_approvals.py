@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from functools import partial
 from random import Random
@@ -13,11 +16,13 @@ from django.db import transaction
 from django_workflow import ApprovalClosedError, WorkflowContext, decide_approval, workflow
 from django_workflow.core.webhooks import WebhookRequest
 from django_workflow.models import Approval, Delivery, Event, Run, Step
-from django_workflow.runtime.approval_mail import send_due
-from django_workflow.runtime.sweeper import sweep
+from django_workflow.runtime.approval_mail import AGAIN, send_due
+from django_workflow.runtime.sweeper import free_dead_workers, sweep
 from django_workflow.runtime.webhooks import GONE, TAKEN, digest_of, keep_call
 from django_workflow.runtime.worker import drain
+from django_workflow.runtime.workers import worker_name
 from django_workflow.store import claims
+from django_workflow.store.approvals import NOBODY
 from tests.concurrency.together import Gate, Threads
 from tests.store.made import PAST
 from tests.transports.wsgi import served_at
@@ -179,3 +184,34 @@ def test_a_mail_is_taken_by_one_process(crew: Threads, mailoutbox: list[Any]) ->
     crew.together(send_due, send_due)
 
     assert sorted(one.to[0] for one in mailoutbox) == [ANN, BEN]
+
+
+def test_a_mail_whose_sender_was_killed_is_sent_by_the_next_that_starts(
+    child_env: dict[str, str], mailoutbox: list[Any]
+) -> None:
+    approval = waiting()
+    Approval.objects.update(next_mail_at=claims.now())
+    command = [sys.executable, "-m", "tests.concurrency.mail_child"]
+
+    assert subprocess.run(command, env=child_env, timeout=60).returncode == -signal.SIGKILL
+
+    approval.refresh_from_db()
+    assert approval.mail_taken_by
+    assert send_due() == 0
+    free_dead_workers()
+    assert send_due() == 1
+    assert sorted(one.to[0] for one in mailoutbox) == [ANN, BEN]
+    approval.refresh_from_db()
+    assert approval.mail_taken_by == NOBODY
+
+
+def test_a_mail_that_a_living_process_sends_is_left_to_it(mailoutbox: list[Any]) -> None:
+    approval = waiting()
+    taken = Approval.objects.filter(pk=approval.pk)
+    taken.update(mails=0, mail_taken_by=worker_name(), next_mail_at=claims.now() + AGAIN)
+    mailoutbox.clear()
+
+    free_dead_workers()
+
+    assert send_due() == 0
+    assert mailoutbox == []

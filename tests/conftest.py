@@ -37,10 +37,17 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         "mysql": {"no_sqlite"},
     }[connection.vendor]
     foreign = {"sqlite_only", "pg_only", "no_sqlite"} - at_home
-    deselected = [item for item in items if any(map(item.get_closest_marker, foreign))]
+    deselected = [
+        item for item in items if any(map(item.get_closest_marker, foreign)) or _is_browsed(item)
+    ]
     if deselected:
         config.hook.pytest_deselected(items=deselected)
         items[:] = [item for item in items if item not in deselected]
+
+
+def _is_browsed(item: pytest.Item) -> bool:
+    """Tell whether a test of a page in a browser is to be left out here: what stands in pages is tested on each database without."""
+    return connection.vendor != "sqlite" and "chromium" in getattr(item, "fixturenames", ())
 
 
 @pytest.fixture(autouse=True)

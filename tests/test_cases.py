@@ -63,7 +63,6 @@ def test_case_with_a_crash_at_its_writes(case: str, colour: str, when: When) -> 
     assert found == [undisturbed] * len(deaths)
 
 
-@pytest.mark.serial
 @pytest.mark.parametrize(
     ("case", "place"), [(case, place) for place, case in enumerate(names_for_children())]
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final
@@ -82,9 +82,17 @@ class Counting:
 
     def counts(self, filters: Mapping[Asked, RunFilters]) -> dict[Asked, int]:
         """Return how many runs each of these leaves."""
-        possible = {asked: one for asked, one in filters.items() if not is_contradictory(one)}
-        questions = {asked: countable(self.runs, one, self.now) for asked, one in possible.items()}
-        return dict.fromkeys(filters, 0) | bounded_counts(questions, most_of)
+        questions = {
+            (asked, status): countable(self.runs, replace(one, status=status), self.now)
+            for asked, one in filters.items()
+            if not is_contradictory(one)
+            for status in _counted_statuses(one)
+        }
+        counts = bounded_counts(questions, lambda question: most_of(question[0]))
+        totals = dict.fromkeys(filters, 0)
+        for (asked, _status), count in counts.items():
+            totals[asked] += count
+        return totals
 
 
 class CountingOfFew(Counting):
@@ -118,6 +126,14 @@ class CountingOfFew(Counting):
 
 def _states_of(status: str) -> frozenset[RunStatus]:
     return DEAD_LETTER if status == DEAD else frozenset({RunStatus(status)})
+
+
+def _counted_statuses(filters: RunFilters) -> Collection[str]:
+    """Return the states to count one by one: only of a single one does an index hold the runs in their order."""
+    if filters.step:
+        # All of them are running, as is said with the step.
+        return ("",)
+    return sorted(DEAD_LETTER) if filters.status == DEAD else (filters.status,)
 
 
 def is_contradictory(filters: RunFilters) -> bool:

@@ -13,6 +13,7 @@ from django_workflow.core.codec import codec
 from django_workflow.core.events import EVENT_ID_LENGTH
 from django_workflow.core.importable import PATH_LENGTH
 from django_workflow.models.deliveries import Delivery
+from django_workflow.models.indexes import EVENT_RUN
 from django_workflow.models.lengths import STEP_KEY_LENGTH
 from django_workflow.models.runs import Run
 
@@ -37,7 +38,12 @@ class Event(models.Model):
 
     event_id = models.CharField(_("event ID"), max_length=EVENT_ID_LENGTH)
     run = models.ForeignKey(
-        Run, models.CASCADE, verbose_name=_("for this run alone"), null=True, related_name="events"
+        Run,
+        models.CASCADE,
+        verbose_name=_("for this run alone"),
+        null=True,
+        related_name="events",
+        db_index=False,
     )
     run_id: str | None
     data_text = models.TextField(_("data"), null=True)  # noqa: DJ001
@@ -61,6 +67,7 @@ class Event(models.Model):
             models.Index(fields=["event_id", "matched_at"], name="dw_event_kept"),
             models.Index(fields=["tried_at"], name="dw_event_tried"),
             models.Index(fields=["expires_at"], name="dw_event_expires"),
+            EVENT_RUN,
         ]
 
     def __str__(self) -> str:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Self
 
 from django.core.exceptions import EmptyResultSet
 from django.db import connections
-from django.db.models import Q, QuerySet
+from django.db.models import Q, QuerySet, Value
 
 from django_workflow.models.runs import Run
 
@@ -88,26 +89,25 @@ def bounded_counts(
     most: int | Callable[[Any], int] = MOST_COUNTED,
 ) -> dict[Any, int]:
     """Count the rows of several questions in one statement, each up to one more than ``most``, which may depend on its name."""
-    parts, params, asked = [], [], []
+    counted: dict[Any, tuple[str, tuple[Any, ...]]] = {}
     alias = ""
     for name, rows in questions.items():
         alias = rows.db
         limit = most if isinstance(most, int) else most(name)
-        counted = rows.values("pk")[: limit + 1]
-        try:
-            sql, given = counted.query.get_compiler(using=alias).as_sql()
-        except EmptyResultSet:
-            continue
-        # What stands in it was written by Django, with all values as parameters.
-        parts.append(f"(SELECT COUNT(*) FROM ({sql}) c)")  # noqa: S608
-        params += given
-        asked.append(name)
+        # No column: an index may be all that is read.
+        bounded = rows.annotate(one=Value(1)).values("one")[: limit + 1]
+        with suppress(EmptyResultSet):
+            counted[name] = bounded.query.get_compiler(using=alias).as_sql()
+    # Many a question is another's in other words, and is asked once.
+    parts = list(dict.fromkeys(counted.values()))
     if not parts:
         return dict.fromkeys(questions, 0)
     with connections[alias].cursor() as cursor:
-        cursor.execute(f"SELECT {', '.join(parts)}", params)
-        counts = cursor.fetchone()
-    return dict.fromkeys(questions, 0) | dict(zip(asked, counts, strict=True))
+        # What stands in them was written by Django, with all values as parameters.
+        selected = ", ".join(f"(SELECT COUNT(*) FROM ({sql}) c)" for sql, _ in parts)  # noqa: S608
+        cursor.execute(f"SELECT {selected}", [value for _, given in parts for value in given])
+        counts = dict(zip(parts, cursor.fetchone(), strict=True))
+    return dict.fromkeys(questions, 0) | {name: counts[part] for name, part in counted.items()}
 
 
 def workflow_names(alias: str) -> list[str]:

@@ -37,7 +37,7 @@ def ended_runs(runs: QuerySet[Run], since: datetime, unit: str) -> list[Ended]:
     grouped = found.annotate(begin=Trunc("finished_at", unit)).values_list(
         "begin", "workflow", "status"
     )
-    return [Ended(*row) for row in grouped.annotate(count=Count("pk"))]
+    return [Ended(*row) for row in grouped.annotate(count=Count("*"))]
 
 
 @dataclass(kw_only=True)

@@ -21,7 +21,7 @@ from django_workflow.core.workflow import registry
 from django_workflow.models.about import find_row, reference
 from django_workflow.models.actions import Action
 from django_workflow.models.handle import RunHandle
-from django_workflow.models.indexes import LABEL_BEGIN, RUN_DEAD, RUN_FINISHED
+from django_workflow.models.indexes import LABEL_BEGIN, RUN_INDEXES
 from django_workflow.models.lengths import (
     ACTOR_LENGTH,
     LABEL_LENGTH,
@@ -205,6 +205,7 @@ class Run(RunHandle, UndoFields, ForkFields):
         null=True,
         blank=True,
         related_name="restarts",
+        db_index=False,
     )
     # What it is about: the label of a model and the key of its row. NULL for most, and then not in the index.
     about_type = models.CharField(max_length=MODEL_LABEL_LENGTH, null=True)  # noqa: DJ001
@@ -220,6 +221,7 @@ class Run(RunHandle, UndoFields, ForkFields):
         null=True,
         blank=True,
         related_name="children",
+        db_index=False,
     )
     parent_step = models.CharField(_("step of the parent"), max_length=STEP_KEY_LENGTH, default="")
     # Whether the parent has still to be told how this run ended; it keeps its turn until then.
@@ -274,13 +276,7 @@ class Run(RunHandle, UndoFields, ForkFields):
             models.Index(fields=["-created_at", "id"], name="dw_run_created"),
             models.Index(fields=["status", "-created_at"], name="dw_run_status"),
             models.Index(fields=["workflow", "-created_at"], name="dw_run_workflow"),
-            models.Index(
-                fields=["about_type", "about_id"],
-                name="dw_run_about",
-                condition=Q(about_type__isnull=False),
-            ),
-            RUN_FINISHED,
-            RUN_DEAD,
+            *RUN_INDEXES,
         ]
 
     def __str__(self) -> str:

@@ -15,7 +15,7 @@ from django.db.models import Q, QuerySet, Value
 from django_workflow.models.runs import Run
 
 #: Beyond this, a count is told as "more than".
-MOST_COUNTED = 1_000
+MOST_COUNTED = 500
 MOST_NAMES = 200
 
 

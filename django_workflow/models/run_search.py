@@ -21,7 +21,7 @@ from django_workflow.models.events import Event, Waiter
 from django_workflow.models.runs import Run
 
 #: Of what is found by the beginning of an id or label, so many are looked at.
-MOST_FOUND: Final = 1_000
+MOST_FOUND: Final = 500
 #: Texts without an index are looked for in so many runs, the latest ones.
 LOOKED_THROUGH: Final = 2_000
 

@@ -24,6 +24,7 @@ from django_workflow.runtime.announcing import run_started
 from django_workflow.runtime.couriers import couriers
 from django_workflow.runtime.executor import End, enter
 from django_workflow.runtime.failure import trouble_delay
+from django_workflow.runtime.journals import journals
 from django_workflow.runtime.leases import Held, keeper
 from django_workflow.runtime.performer import Allowance, Performer
 from django_workflow.runtime.together import Together, may_join
@@ -115,6 +116,7 @@ def _carry_all(found: list[Claim], worker: str) -> None:
     passes = deque(one for one in held if one not in requests)
     try:
         with couriers(len(requests) - (not passes), partial(_carry_each, requests, worker)):
+            _load_ahead(passes)
             _carry_each(passes, worker)
             _carry_each(requests, worker)
     finally:
@@ -135,6 +137,14 @@ def _carry_each(waiting: deque[Held], worker: str) -> None:
         if keeper.begin(one):
             carry(one.claim, worker)
         keeper.let_go(one)
+
+
+def _load_ahead(passes: Collection[Held]) -> None:
+    try:
+        journals.load_ahead(one.claim for one in passes)
+    except DatabaseError:
+        # Each of them will find out for itself, and be put off.
+        heal_connections()
 
 
 def _join(one: Held, waiting: deque[Held]) -> list[Held]:

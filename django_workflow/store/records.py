@@ -41,15 +41,40 @@ def load(run_id: str, after: int = 0, *, targets: Sequence[str] = ()) -> list[Re
 
     With ``targets``, of the open ones those alone: each step of a fan-out would read all the others.
     """
-    key = dialect().name("key")
-    among = f" AND {key} IN ({', '.join(['%s'] * len(targets))})" if targets else ""
+    among = f" AND {dialect().name('key')} IN ({_places(targets)})" if targets else ""
     with connection().cursor() as cursor:
         cursor.execute(
-            f"SELECT {key}, name, branch, kind, status, sequence, arguments_text, result_text, failure_text, attempts, "
-            f"delivered, wake_at, finished_at, id FROM {STEP} WHERE run_id = %s AND (sequence > %s OR sequence IS NULL{among})",
+            f"SELECT {_record_columns()} FROM {STEP} WHERE run_id = %s AND (sequence > %s OR sequence IS NULL{among})",
             (run_id, after, *targets),
         )
-        rows = list(cursor.fetchall())
+        return _records(list(cursor.fetchall()))
+
+
+def load_all(run_ids: Sequence[str]) -> dict[str, list[Record]]:
+    """Return the records of several runs, and their open steps after them, by the id of their run: one statement."""
+    found: dict[str, list[Any]] = {run_id: [] for run_id in run_ids}
+    with connection().cursor() as cursor:
+        cursor.execute(
+            f"SELECT {_record_columns()}, run_id FROM {STEP} WHERE run_id IN ({_places(run_ids)})",
+            run_ids,
+        )
+        for row in cursor.fetchall():
+            found[row[-1]].append(row)
+    return {run_id: _records(rows) for run_id, rows in found.items()}
+
+
+def _places(values: Sequence[str]) -> str:
+    return ", ".join(["%s"] * len(values))
+
+
+def _record_columns() -> str:
+    return (
+        f"{dialect().name('key')}, name, branch, kind, status, sequence, arguments_text, result_text, failure_text, attempts, "
+        "delivered, wake_at, finished_at, id"
+    )
+
+
+def _records(rows: list[Any]) -> list[Record]:
     # In sequence; what is open stands behind, in the order in which it was met.
     rows.sort(key=lambda row: (row[5] is None, row[5] or row[13]))
     if (

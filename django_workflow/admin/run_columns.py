@@ -17,6 +17,7 @@ from django_workflow.admin.base import badge, object_link
 from django_workflow.admin.seeing import linked
 from django_workflow.admin.story import took
 from django_workflow.models import Run
+from django_workflow.models.around import around
 from django_workflow.runtime.veils import Veil
 
 LONGEST_REASON: Final = 200
@@ -87,7 +88,7 @@ def _attempt(run: Run, look: Look) -> str:
 
 
 def _next(run: Run, look: Look) -> SafeString | str:
-    due = [one.due_at for one in run.deliveries.all() if one.due_at and not one.leased_by]
+    due = [one.due_at for one in around(run, "deliveries") if one.due_at and not one.leased_by]
     return _moment(min(due, default=None))
 
 

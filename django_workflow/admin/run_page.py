@@ -26,6 +26,7 @@ from django_workflow.admin.timeline import closer, zoomed
 from django_workflow.core.exceptions import WorkflowError
 from django_workflow.core.types import RunStatus
 from django_workflow.models import Generation, Run, Sweep
+from django_workflow.models.around import around
 from django_workflow.runtime.comparing import compare
 from django_workflow.runtime.sweeper import SILENCE
 from django_workflow.runtime.veils import Veil
@@ -103,7 +104,7 @@ def _schedule_link(schedule_id: str, site: str) -> Any:
 def _nobody_looks(run: Run) -> bool:
     """Tell whether something of the run is due, and no worker has looked for due work for long."""
     now = timezone.now()
-    late = (one.due_at for one in run.deliveries.all() if one.due_at and not one.leased_by)
+    late = (one.due_at for one in around(run, "deliveries") if one.due_at and not one.leased_by)
     if run.is_finished or all(now - due_at < SILENCE for due_at in late):
         return False
     return not Sweep.objects.using(run._state.db).filter(swept_at__gt=now - SILENCE).exists()

@@ -23,6 +23,7 @@ from django_workflow.core.types import DEAD_LETTER, RunStatus, StepKind, StepSta
 from django_workflow.core.undo import AT_WORK
 from django_workflow.core.workflow import registry
 from django_workflow.models import Run, Step
+from django_workflow.models.around import around
 from django_workflow.runtime.failure import stored_options
 from django_workflow.runtime.forking import BESIDE, EDITABLE, Stored
 
@@ -230,7 +231,7 @@ def _state(run: Run) -> dict[str, str]:
 
 def _refuse_retry(run: Run) -> str:
     is_held = run.status in (RunStatus.PAUSED, RunStatus.PENDING) or run.is_finished
-    late = (one for one in run.deliveries.all() if one.trouble and not one.leased_by)
+    late = (one for one in around(run, "deliveries") if one.trouble and not one.leased_by)
     if is_held or not (
         retrying(run) or _map_is_open(run) or any(_is_to_come(one.due_at) for one in late)
     ):

@@ -24,6 +24,7 @@ from django_workflow.core.redaction import Mask
 from django_workflow.core.telling import Progress
 from django_workflow.core.types import Failure
 from django_workflow.models import Action, Attempt, Run, RunLog, Step
+from django_workflow.models.around import around
 from django_workflow.models.shown import shown_line, shown_progress, shown_state
 from django_workflow.runtime.veils import Veil
 
@@ -246,7 +247,9 @@ def _timeline(
     for child in children:
         of_step.setdefault(child.parent_step, []).append(child)
     held = {
-        one.step_key: one.due_at for one in run.deliveries.all() if one.leased_by and one.due_at
+        one.step_key: one.due_at
+        for one in around(run, "deliveries")
+        if one.leased_by and one.due_at
     }
     rows = rows_of(
         steps,

@@ -22,6 +22,7 @@ from django_workflow.management.output import (
     steps_of,
 )
 from django_workflow.models import Run
+from django_workflow.models.around import around
 
 #: How often a run is looked at.
 LOOK_SECONDS = 0.1
@@ -115,7 +116,7 @@ def is_left_alone(run: Run) -> bool:
     """Tell whether the run could have begun long ago, and nobody took it."""
     if run.status != RunStatus.PENDING:
         return False
-    return not any(one.leased_by for one in run.deliveries.all()) and "due at" in run.reason
+    return not any(one.leased_by for one in around(run, "deliveries")) and "due at" in run.reason
 
 
 def _until_over(run: Run, limit: float | None, tell: Callable[[], Any]) -> bool:

@@ -18,6 +18,7 @@ from django_workflow.core.plain import plain
 from django_workflow.core.redaction import Mask
 from django_workflow.core.types import Failure
 from django_workflow.models import Action, Attempt, Run, RunLog, Step
+from django_workflow.models.around import around
 from django_workflow.models.shown import shown_line, shown_progress, shown_state
 
 COLOURS = {
@@ -59,7 +60,7 @@ def run_as_json(run: Run, *, with_steps: bool) -> dict[str, Any]:
         "result": run.shown_result,
         "failure": failure_as_json(run.failure),
         "parent": run.parent_id,
-        "children": [child.id for child in children_of(run)],
+        "children": [child.id for child in around(run, "children")],
     }
     if run.schedule_id:
         found |= {"schedule_id": run.schedule_id, "scheduled_for": moment(run.scheduled_for)}
@@ -91,13 +92,6 @@ def _action_as_json(action: Action) -> dict[str, Any]:
         "after": action.after,
         "at": moment(action.at),
     }
-
-
-def children_of(run: Run) -> list[Run]:
-    """Return the runs that this one has invoked, in their order, with no more than their names and states."""
-    if "children" in getattr(run, "_prefetched_objects_cache", {}):
-        return list(run.children.all())
-    return list(run.children.told_of().order_by("created_at", "id"))
 
 
 def steps_of(run: Run) -> list[tuple[Step, list[Attempt]]]:
@@ -251,7 +245,7 @@ def _origin_lines(run: Run) -> list[str]:
     found = [
         ("restarted from", run.restarted_from_id),
         ("invoked by", run.parent_id and f"{run.parent_id}, step {run.parent_step}"),
-        *(("invoked", f"{c.id} of {c.workflow}: {c.status}") for c in children_of(run)),
+        *(("invoked", f"{c.id} of {c.workflow}: {c.status}") for c in around(run, "children")),
         ("generation", run.generation and f"{run.generation}, since {clock(run.continued_at)} UTC"),
         ("progress", shown_progress(run)),
         ("state", run.state_text and _one_line(shown_state(run))),

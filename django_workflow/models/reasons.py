@@ -17,6 +17,7 @@ from django_workflow.core.types import (
     StepKind,
     StepStatus,
 )
+from django_workflow.models.around import around
 
 
 def in_english(reason_of: Callable[[Any], str], row: Any) -> str:
@@ -31,7 +32,7 @@ def reason_of_run(run: Any) -> str:
         return ""
     if run.status == RunStatus.PAUSED:
         return _("paused")
-    trouble: str = next((one.trouble for one in run.deliveries.all() if one.trouble), "")
+    trouble: str = next((one.trouble for one in around(run, "deliveries") if one.trouble), "")
     if trouble:
         return trouble
     if run.status == RunStatus.PENDING:
@@ -48,14 +49,14 @@ def _reason_of_pending(run: Any) -> str:
     ticket = run.ticket_of("") or run.ticket_of(RUN_ITSELF)
     if ticket is not None:
         return reason_of_ticket(ticket)
-    found = (one.due_at for one in run.deliveries.all() if one.due_at and not one.leased_by)
+    found = (one.due_at for one in around(run, "deliveries") if one.due_at and not one.leased_by)
     due_at = next(found, None)
     return _("due at %(at)s UTC") % {"at": _second(due_at)} if due_at else ""
 
 
 def _reason_of_cancelling(run: Any) -> str:
     ended = {*FINISHED, RunStatus.FAILED}
-    left = [child for child in run.children.all() if child.status not in ended]
+    left = [child for child in around(run, "children") if child.status not in ended]
     ids = ", ".join(child.id for child in left[:3]) + (", …" if len(left) > 3 else "")
     if left:
         return _("cancelling its children: %(ids)s") % {"ids": ids}

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any, Self
 
 from django.db import models
-from django.db.models import Exists, OuterRef, Prefetch, Q, QuerySet
+from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.utils.translation import gettext_lazy as _
 
 from django_workflow.core import types
@@ -20,6 +20,7 @@ from django_workflow.core.undo import AT_WORK
 from django_workflow.core.workflow import registry
 from django_workflow.models.about import find_row, reference
 from django_workflow.models.actions import Action
+from django_workflow.models.around import around, fetching, forget
 from django_workflow.models.handle import RunHandle
 from django_workflow.models.indexes import LABEL_BEGIN, RUN_INDEXES
 from django_workflow.models.lengths import (
@@ -94,21 +95,8 @@ class RunQuerySet(models.QuerySet["Run"]):
         return found.filter(Q(parent=None) | ~Exists(living))
 
     def with_reason(self) -> Self:
-        """Fetch what `reason`, `waiting_for` and `labels` look at, in five queries for any number of runs.
-
-        ``steps.all()`` then holds the open steps alone, and ``children.all()`` what a reason tells of them.
-        """
-        steps = self.model._meta.get_field("steps").related_model
-        open_steps = steps._base_manager.filter(status__in=types.OPEN_STEP).order_by("id")
-        children = self.model.objects.told_of().order_by("created_at", "id")
-        tickets: Any = self.model._meta.get_field("flow_tickets").related_model
-        return self.prefetch_related(
-            "deliveries",
-            "labels_of_run",
-            Prefetch("steps", open_steps),
-            Prefetch("children", children),
-            Prefetch("flow_tickets", tickets.objects.placed()),
-        )
+        """Fetch what `reason`, `waiting_for` and `labels` look at, in five queries for any number of runs."""
+        return self.prefetch_related(*fetching(self.model))
 
     def told_of(self) -> Self:
         """Fetch of children only what their parents tell of them."""
@@ -337,10 +325,19 @@ class Run(RunHandle, UndoFields, ForkFields):
         kept = Action.objects.using(self._state.db).filter(run_id=self.id, at__gte=self.created_at)
         return kept.order_by("at", "id")
 
+    def refresh_from_db(
+        self, using: str | None = None, fields: Any = None, from_queryset: Any = None
+    ) -> None:
+        """Read the row again, and forget what was fetched with it."""
+        super().refresh_from_db(using=using, fields=fields, from_queryset=from_queryset)
+        # Deferred columns are read by way of this, too.
+        if fields is None:
+            forget(self)
+
     @property
     def labels(self) -> list[str]:
         """The labels given at the trigger, sorted."""
-        return sorted(row.label for row in self.labels_of_run.all())
+        return sorted(row.label for row in around(self, "labels_of_run"))
 
     @property
     def schedule_id(self) -> str | None:
@@ -426,16 +423,11 @@ class Run(RunHandle, UndoFields, ForkFields):
     @property
     def waiting_for(self) -> list[Any]:
         """The open steps, in the order in which they were met; each tells its ``reason``."""
-        if "steps" in getattr(self, "_prefetched_objects_cache", {}):
-            return [step for step in self.steps.all() if step.is_open]
-        return list(self.steps.filter(status__in=types.OPEN_STEP).order_by("id"))
+        return around(self, "steps")
 
     def ticket_of(self, step_key: str) -> Any:
         """Return the ticket with which a step, or the run before its first one (""), stands in a line; or None."""
-        if "flow_tickets" in getattr(self, "_prefetched_objects_cache", {}):
-            found = [t for t in self.flow_tickets.all() if t.step_key == step_key]
-        else:
-            found = list(self.flow_tickets.placed().filter(step_key=step_key))
+        found = (one for one in around(self, "flow_tickets") if one.step_key == step_key)
         return next((ticket for ticket in found if ticket.state != "holding"), None)
 
     @property

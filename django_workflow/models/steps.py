@@ -12,6 +12,7 @@ from django_workflow.core import types
 from django_workflow.core.codec import codec
 from django_workflow.core.exceptions import AtRestError
 from django_workflow.core.plain import failure_in
+from django_workflow.models.around import around
 from django_workflow.models.indexes import STEP_OPEN
 from django_workflow.models.lengths import STEP_KEY_LENGTH, STEP_NAME_LENGTH
 from django_workflow.models.maps import MapItem
@@ -118,7 +119,7 @@ class StepFields(models.Model):
     @property
     def child(self) -> Run | None:
         """The run that ``ctx.invoke`` started at this step, or None; after a resume the latest."""
-        found = [child for child in self.run.children.all() if child.parent_step == self.rows_key]
+        found = [one for one in around(self.run, "children") if one.parent_step == self.rows_key]
         return max(found, key=lambda child: (child.created_at, child.id), default=None)
 
 

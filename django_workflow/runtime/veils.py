@@ -12,6 +12,7 @@ from django_workflow.core.at_rest import opened
 from django_workflow.core.exceptions import AtRestError
 from django_workflow.core.types import Failure
 from django_workflow.models import Run
+from django_workflow.models.around import fetched
 from django_workflow.runtime.dead_letters import Group
 from django_workflow.runtime.visibility import sees_all_runs, visible_runs
 
@@ -147,8 +148,8 @@ def _related(runs: Sequence[Run]) -> Iterator[str]:
     alias, ids = settings().DATABASE, [run.pk for run in runs]
     for run in runs:
         yield from filter(None, (run.parent_id, run.restarted_from_id))
-        if "flow_tickets" in getattr(run, "_prefetched_objects_cache", {}):
-            yield from filter(None, (getattr(t, "holder", None) for t in run.flow_tickets.all()))
+        tickets = fetched(run, "flow_tickets") or ()
+        yield from filter(None, (getattr(one, "holder", None) for one in tickets))
     others = Run.objects.using(alias).order_by().values_list("pk", flat=True)
     for start in range(0, len(ids), CHUNK):
         part = ids[start : start + CHUNK]

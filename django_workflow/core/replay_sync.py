@@ -184,10 +184,11 @@ class SyncReplay(Replay):
         return tuple(results)
 
     def _go_to_the_target(self, parent: Branch, branches: tuple[Callable[[], Any], ...]) -> None:
-        """Call the branch alone in which the target of a step delivery stands, if it does, and leave the pass.
+        """Call the branch alone in which the target of a step delivery stands, if it does, and leave the pass at the target.
 
         Each step of a fan-out has a pass, so calling all the others in each, or looking at them, would cost the square of
-        their number. The turn's pass that registered the target has checked them.
+        their number. The turn's pass that registered the target has checked them. A branch that does not come to the target
+        alone goes by what others have left in a variable: then all are called.
         """
         target = self.journal.records.get(self.target or "")
         stem = f"{parent.path}p{parent.children + 1}."
@@ -197,7 +198,8 @@ class SyncReplay(Replay):
         if index < len(branches):
             check_branches(branches[index : index + 1])
             self._ends(parent, f"{stem}{index}/", branches[index])
-        raise self._interrupt(parent, "parallel")
+        if self.closed:
+            raise self._interrupt(parent, "parallel")
 
     def race(self, branches: tuple[Callable[[], Any], ...], losers: str) -> RaceResult:
         """See `WorkflowContext.race()`."""

@@ -18,7 +18,7 @@ from django_workflow.models import Attempt, Delivery, Step
 from django_workflow.runtime import leases, together
 from django_workflow.runtime.worker import drain, stopping
 from django_workflow.signals import step_completed
-from django_workflow.store import records
+from django_workflow.store import claims, records
 from tests.app.models import Note
 from tests.concurrency.together import (
     PATIENCE_SECONDS,
@@ -387,3 +387,29 @@ def test_in_the_transaction_of_a_test_everything_is_recorded() -> None:
 
     assert finished(six.trigger()).result == [1] * 6
     assert not Attempt.objects.exists()
+
+
+@workflow(name="together_sharing")
+def sharing(ctx: WorkflowContext[Any]) -> list[Any]:
+    seen: list[int] = []
+
+    def first() -> None:
+        seen.append(ctx.run("a", bodies, "a"))
+
+    def second() -> int:
+        ctx.run("b1", bodies, "b1")
+        return ctx.run("b2", bodies, "b2") if seen else 0
+
+    return [*ctx.parallel(first, second, lambda: ctx.sleep("nap", "1h"))]
+
+
+def test_a_branch_that_goes_by_what_another_has_left_comes_to_its_step() -> None:
+    run = sharing.trigger()
+
+    drain(seconds=5)
+
+    assert bodies.calls == {"a": 1, "b1": 1, "b2": 1}
+    assert not Delivery.objects.filter(due_at__lte=claims.now()).exists()
+    Step.objects.filter(name="nap").update(wake_at=PAST)
+    Delivery.objects.filter(run_id=run.id).update(due_at=PAST)
+    assert finished(run).result == [None, 1, None]

@@ -4,6 +4,7 @@ import asyncio
 import gc
 import socket
 import threading
+import warnings
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -219,6 +220,10 @@ def test_loop_that_somebody_has_closed_is_replaced() -> None:
 
 
 def test_loop_of_a_thread_that_has_ended_is_closed_without_a_word() -> None:
+    with warnings.catch_warnings():
+        # What other tests have left behind is not asked about here.
+        warnings.simplefilter("ignore")
+        gc.collect()
     kept: list[bool] = []
     thread = threading.Thread(target=lambda: kept.append(kept_loop().is_closed()))
 

@@ -54,6 +54,7 @@ class Keeper:
         self._changed = Condition()
         self._thread: Thread | None = None
         self._is_connected = False
+        self._is_handing_on = False
 
     def hold(self, claims: list[Claim]) -> list[Held]:
         """Renew the leases of these claims from now on, until each is let go."""
@@ -82,6 +83,11 @@ class Keeper:
                 self._held.remove(held)
             if self._is_connected and not self._held:
                 self._changed.notify_all()
+
+    def await_hand_on(self) -> None:
+        """Wait until what was taken from behind slow bodies can be claimed again, as far as it has been taken by now."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._is_handing_on, timeout=PATIENCE_SECONDS * 10)
 
     def is_holding(self) -> bool:
         """Whether this process still holds a claim."""
@@ -158,11 +164,15 @@ class Keeper:
             for held in stale:
                 held.released = True
                 self._held.remove(held)
+            self._is_handing_on = bool(stale)
             renewals = [h for h in self._held if now - h.renewed >= lease / 3]
             for held in renewals:
                 held.renewed = now
         if stale:
             self._do(partial(_hand_on, stale))
+            with self._changed:
+                self._is_handing_on = False
+                self._changed.notify_all()
         if renewals and not self._do(partial(store.renew, _tokens(renewals))):
             for held in renewals:
                 # Not at once: the database may be away for a while.

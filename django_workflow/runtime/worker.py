@@ -176,6 +176,9 @@ def _release(held: list[Held]) -> None:
     left = [one for one in held if one.begun is None and not one.released]
     for one in held:
         keeper.let_go(one)
+    if any(one.released for one in held):
+        # Who looks for more is not to miss it.
+        keeper.await_hand_on()
     if left:
         claims.release((one.claim.delivery_id, one.claim.token) for one in left)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from threading import Event
 from typing import Any
 
 import pytest
@@ -279,3 +280,25 @@ def test_worker_that_is_told_to_stop_gives_back_what_has_not_begun() -> None:
     drain()
     assert {run.refresh().status for run in (first, *rest)} == {"completed"}
     assert not Attempt.objects.exists()
+
+
+def test_who_drains_waits_for_what_is_just_being_handed_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    release, handed_on = leases.store.release, []
+
+    def slowly(tokens: Any) -> Any:
+        handed_on.append(len(given := list(tokens)))
+        Event().wait(2 * leases.PATIENCE_SECONDS)
+        return release(given)
+
+    monkeypatch.setattr(leases.store, "release", slowly)
+    bodies.during["a"] = lambda: (
+        Event().wait(2 * leases.PATIENCE_SECONDS) if bodies.calls["a"] == 1 else None
+    )
+    runs = two_steps.trigger_many([None] * 3)
+
+    drain()
+
+    assert handed_on[0] == 2
+    assert [run.refresh().status for run in runs] == ["completed"] * 3

@@ -166,5 +166,6 @@ def test_schedule_is_fired_at_its_moment(thread: SweepThread, told: Told) -> Non
         thread.stop()
         thread.join()
 
-    assert Run.objects.get().created_at - soon < timedelta(seconds=1)
+    # By itself a thread looks again after a minute.
+    assert Run.objects.get().created_at - soon < timedelta(seconds=10)
     assert told.heard.is_set()

@@ -59,7 +59,7 @@ class Settings:
     ATOMIC_TIMEOUT: timedelta = timedelta(seconds=30)
     PASS_BUDGET: timedelta = timedelta(seconds=1)
     STEPS_PER_PASS: int | None = None
-    CLAIM_BATCH: int = 8
+    CLAIM_BATCH: int = 24
     SWEEP_INTERVAL: timedelta = timedelta(seconds=1)
     HTTP_TIMEOUT: timedelta = timedelta(minutes=15)
     HTTP_CONCURRENCY: int = 4

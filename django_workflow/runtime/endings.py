@@ -17,7 +17,7 @@ from django_workflow.runtime.announcing import run_completed, run_failed
 from django_workflow.runtime.failure import failure_of, retry_in, text_of
 from django_workflow.runtime.invoking import tell_parent
 from django_workflow.runtime.payloads import check_payload
-from django_workflow.store import claims, generations, runs
+from django_workflow.store import claims, completions, generations, runs
 from django_workflow.store.records import AttemptRow
 from django_workflow.store.rows import Claim
 
@@ -50,12 +50,20 @@ class Ending:
         except WorkflowError as error:
             self.raised(error)
             return
-        if runs.complete(self.claim, text, leaves_open=leaves_open):
-            logger.info("Run %s completed", self.claim.run_id, extra={"run_id": self.claim.run_id})
-            run_completed(self.claim)
-            self._tell()
-        else:
+        self.complete(text, leaves_open=leaves_open)
+
+    def complete(self, text: str | None, *, leaves_open: bool) -> None:
+        """Write the end of the run, with its result as it is stored."""
+        self.was_completed(completions.complete(self.claim, text, leaves_open=leaves_open))
+
+    def was_completed(self, done: bool) -> None:
+        """Say that the run has completed, or give the claim back: the run has moved on."""
+        if not done:
             claims.give_back(self.claim, due_in=timedelta(0))
+            return
+        logger.info("Run %s completed", self.claim.run_id, extra={"run_id": self.claim.run_id})
+        run_completed(self.claim)
+        self._tell()
 
     def continued(self, payload_text: str | None) -> None:
         """The function continues as new: the next generation begins with this payload, under the latest version."""

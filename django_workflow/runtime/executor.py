@@ -99,10 +99,11 @@ def enter(
     worker: str,
     allowance: Allowance,
     performer: Callable[..., Performer] = Performer,
+    ending: Callable[..., Ending] = Ending,
 ) -> End:
     """Carry the claimed delivery on as far as the allowance goes.
 
-    ``performer`` makes the host of the passes; the sandbox brings its own.
+    ``performer`` makes the host of the passes, the sandbox brings its own; ``ending`` makes what ends the run.
 
     Raises:
         DeliveryTroubleError: it cannot be carried on here and now; the caller puts it off.
@@ -110,7 +111,7 @@ def enter(
     """
     refuse_open_transaction(f"A pass of run {claim.run_id} was entered")
     try:
-        end = _carry_on(claim, worker, allowance, performer)
+        end = _carry_on(claim, partial(_Entry, worker, allowance, performer, ending))
     except DeliveryFencedError:
         logger.info(
             "A delivery of run %s was taken over", claim.run_id, extra={"run_id": claim.run_id}
@@ -122,9 +123,7 @@ def enter(
     return end
 
 
-def _carry_on(
-    claim: Claim, worker: str, allowance: Allowance, performer: Callable[..., Performer]
-) -> End:
+def _carry_on(claim: Claim, entry: Callable[..., _Entry]) -> End:
     status = claim.run.status
     in_undo = has_undo(claim)
     if in_undo and claim.run.undo_status == "pending":
@@ -143,9 +142,7 @@ def _carry_on(
         raise DeliveryTroubleError(
             f'This process knows no version "{claim.run.version}" of workflow "{workflow.name}". Waiting for one that does.'
         )
-    return _Entry(
-        claim, workflow, worker, allowance, performer, in_handler=in_handler, in_undo=in_undo
-    ).go()
+    return entry(claim, workflow, in_handler=in_handler, in_undo=in_undo).go()
 
 
 def pass_over(
@@ -155,7 +152,7 @@ def pass_over(
     workflow = registry.get(claim.run.workflow)
     run = claim.run
     in_handler = run.status == RunStatus.FAILED and run.handler_status == RunStatus.RUNNING
-    entry = _Entry(claim, workflow, "", allowance, performer, in_handler=in_handler)
+    entry = _Entry("", allowance, performer, Ending, claim, workflow, in_handler=in_handler)
     entry.journal = journal
     entry.performer = performer(claim, journal, entry.options, allowance, "")
     return entry._pass()
@@ -183,11 +180,12 @@ class _Entry:
 
     def __init__(
         self,
-        claim: Claim,
-        workflow: Workflow[Any, Any],
         worker: str,
         allowance: Allowance,
         make_performer: Callable[..., Performer],
+        make_ending: Callable[..., Ending],
+        claim: Claim,
+        workflow: Workflow[Any, Any],
         *,
         in_handler: bool,
         in_undo: bool = False,
@@ -208,8 +206,8 @@ class _Entry:
         if in_undo:
             self.prefix = prefix_of(claim)
         self.options = run_options(claim.run, workflow, flow_of(claim.run, workflow))
-        ending = UndoEnding if in_undo else Ending
-        self.ending = ending(claim, workflow, self.options, in_handler=in_handler)
+        make_ending = UndoEnding if in_undo else make_ending
+        self.ending = make_ending(claim, workflow, self.options, in_handler=in_handler)
 
     def go(self) -> End:
         """Pass until the claim has ended, or there is more to do than is allowed."""

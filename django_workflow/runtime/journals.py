@@ -60,20 +60,21 @@ class JournalCache:
             journal.extend(records.load(run.id, journal.watermark, targets=targets))
         return journal
 
-    def load_ahead(self, claims: Iterable[Claim]) -> None:
+    def load_ahead(self, claims: Iterable[Claim]) -> list[tuple[Claim, Journal]]:
         """Load the journals of turns that are about to be passed, all in one statement, unless what is kept is up to date.
 
-        What is recorded from then on raises the wake counter, as it does during a pass.
+        They are the caller's to keep. What is recorded from then on raises the wake counter, as it does during a pass.
         """
         with self._lock:
             wanted = {claim.run_id: claim for claim in claims if self._is_wanted(claim)}
         if len(wanted) <= 1:
-            return  # by itself, and no more of it than is new
+            return []  # by itself, and no more of it than is new
+        loaded: list[tuple[Claim, Journal]] = []
         for run_id, found in records.load_all(list(wanted)).items():
-            claim = wanted[run_id]
-            journal = _empty(claim)
+            journal = _empty(wanted[run_id])
             journal.extend(found)
-            self.keep(journal, claim)
+            loaded.append((wanted[run_id], journal))
+        return loaded
 
     def _is_wanted(self, claim: Claim) -> bool:
         _, left_by, _ = self._journals.get(claim.run_id, (None, None, None))

@@ -11,7 +11,7 @@ from django_workflow.core.steps import PatchStep, SleepStep, SleepUntilStep
 from django_workflow.core.types import StepStatus
 from django_workflow.runtime.step_rows import elapsed_row, row_of
 from django_workflow.store import records
-from django_workflow.store.rows import Claim, StepRow
+from django_workflow.store.rows import Claim, Recorded, StepRow
 
 
 def open_sleep(step: SleepStep) -> StepRow:
@@ -52,7 +52,11 @@ def _record(
 
 def elapse_sleep(claim: Claim, timer: Record) -> Record:
     """Record that a sleep is over."""
-    done = records.record(claim, elapsed_row(timer))
+    return slept(timer, records.record(claim, elapsed_row(timer)))
+
+
+def slept(timer: Record, done: Recorded) -> Record:
+    """Return the record of a sleep that is over."""
     return timer._replace(
         status=StepStatus.COMPLETED, sequence=done.sequence, finished_at=done.finished_at
     )

@@ -2,17 +2,15 @@
 
 Each record of a step delivery locks the run's turn until it is on disk, so a fan-out of short bodies would spend its
 time there. The holder of several loads the journal once, enters them one after the other, and keeps results back
-until the last one has ended, at most for `RECORDED_WITHIN`: the keeper's thread sees to that while a longer body
-runs. Each is written under its own token, so being taken over concerns one step alone. A process that dies meanwhile
-repeats the bodies whose results it kept back: each of them once, as after any death.
+(`kept_back`) until the last one has ended. Each is written under its own token, so being taken over concerns one step
+alone. A process that dies meanwhile repeats the bodies whose results it kept back: each of them once, as after any
+death.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from threading import Lock
-from time import monotonic
 from typing import NamedTuple
 
 from django.db import Error as DatabaseError
@@ -23,19 +21,16 @@ from django_workflow.core.steps import PatchStep, Step, StepOptions
 from django_workflow.core.types import RunStatus
 from django_workflow.runtime.announcing import step_ended
 from django_workflow.runtime.journals import journals
-from django_workflow.runtime.leases import Held, keeper
+from django_workflow.runtime.kept_back import KeptBack
 from django_workflow.runtime.performer import Allowance, Performer
 from django_workflow.runtime.step_rows import record_of
 from django_workflow.runtime.trouble import NOT_READABLE
 from django_workflow.store import records
 from django_workflow.store.records import AttemptRow
 from django_workflow.store.rows import Claim, Recorded, StepRow
-from django_workflow.store.sql import connection, kept_row
+from django_workflow.store.sql import kept_row
 
 logger = logging.getLogger(__name__)
-
-#: How many seconds a result is kept back for others.
-RECORDED_WITHIN = 0.005
 
 
 def may_join(claim: Claim) -> bool:
@@ -52,7 +47,6 @@ def may_join(claim: Claim) -> bool:
 
 class _Kept(NamedTuple):
     performer: Performer
-    claim: Claim
     row: StepRow
 
 
@@ -63,13 +57,8 @@ class Together:
         self, claims: Sequence[Claim], went_wrong: Callable[[Claim, Exception], None]
     ) -> None:
         """Hold these claims; ``went_wrong`` puts one off whose result could not be written."""
-        self._went_wrong = went_wrong
+        self._results: KeptBack[_Kept, Recorded | None] = KeptBack(_record, went_wrong)
         self._journal: Journal | None = None
-        self._lock = Lock()
-        self._kept: list[_Kept] = []
-        self._written: list[tuple[_Kept, Recorded | None]] = []
-        self._since = 0.0
-        self._watch: Held | None = None
         try:
             self._journal = journals.take(claims[0], *(claim.step_key for claim in claims))
         except (DatabaseError, *NOT_READABLE):
@@ -98,24 +87,12 @@ class Together:
 
     def keep_back(self, performer: Performer, row: StepRow) -> None:
         """Keep a result, and write it with others soon."""
-        with self._lock:
-            if not self._kept:
-                self._let_watch_go()
-                self._since = monotonic()
-                # In a transaction, as in a test's, another thread would not see what this one has written.
-                if not connection().in_atomic_block:
-                    self._watch = keeper.watch(performer.claim, RECORDED_WITHIN, self._write)
-            self._kept.append(_Kept(performer, performer.claim, row))
-            is_over = monotonic() - self._since >= RECORDED_WITHIN
-        if is_over:
+        if self._results.add(performer.claim, _Kept(performer, row)):
             self.flush()
 
     def flush(self) -> None:
         """Write what is kept back, and say what has ended."""
-        self._let_watch_go()
-        self._write()
-        written, self._written = self._written, []
-        for (performer, claim, row), done in written:
+        for claim, (performer, row), done in self._results.flush():
             if done is not None:
                 step_ended(claim, record_of(row, done.sequence, done.finished_at))
                 continue
@@ -124,26 +101,9 @@ class Together:
             )
             performer.keep_late(row)
 
-    def _let_watch_go(self) -> None:
-        if self._watch is not None:
-            keeper.let_go(self._watch)
-            self._watch = None
 
-    def _write(self) -> None:
-        # Under the lock to its end: whoever flushes knows that nothing is on its way any more.
-        with self._lock:
-            kept, self._kept = self._kept, []
-            if not kept:
-                return
-            try:
-                done = records.record_together([(one.claim, one.row) for one in kept])
-            except (
-                Exception
-            ) as error:  # broad: whatever it is, they are repeated, and nobody else is held up
-                for one in kept:
-                    self._went_wrong(one.claim, error)
-            else:
-                self._written.extend(zip(kept, done, strict=True))
+def _record(kept: Sequence[tuple[Claim, _Kept]]) -> list[Recorded | None]:
+    return records.record_together([(claim, one.row) for claim, one in kept])
 
 
 class _Performer(Performer):

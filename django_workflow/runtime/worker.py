@@ -22,13 +22,14 @@ from django_workflow.core.ports import get_dispatcher, get_transport
 from django_workflow.core.workflow import registry
 from django_workflow.runtime.announcing import run_started
 from django_workflow.runtime.couriers import couriers
+from django_workflow.runtime.endings import Ending
 from django_workflow.runtime.executor import End, enter
 from django_workflow.runtime.failure import trouble_delay
-from django_workflow.runtime.journals import journals
 from django_workflow.runtime.leases import Held, keeper
 from django_workflow.runtime.performer import Allowance, Performer
 from django_workflow.runtime.together import Together, may_join
 from django_workflow.runtime.trouble import DeliveryTroubleError, refuse_open_transaction
+from django_workflow.runtime.turns import Turns
 from django_workflow.runtime.workers import worker_name
 from django_workflow.store import claims
 from django_workflow.store.rows import Claim
@@ -36,6 +37,8 @@ from django_workflow.store.rows import Claim
 logger = logging.getLogger(__name__)
 
 BATCH_SECONDS = 0.1
+#: How many deliveries are claimed before it is known how long they take.
+FIRST_BATCH = 8
 #: How seldom a busy worker tells others.
 HINT_SECONDS = 0.03
 
@@ -81,7 +84,8 @@ def drain(*, seconds: float | None = None, only: Collection[str] | None = None) 
 class _Pace:
     """How many deliveries to claim at once, and how often to tell others.
 
-    What took long so far is taken in small batches, for others to share.
+    What took long so far is taken in small batches, for others to share; what is short in large ones, whose turns are
+    read and written together.
     """
 
     def __init__(self) -> None:
@@ -99,7 +103,9 @@ class _Pace:
     def batch(self) -> int:
         """Return a batch that takes about a tenth of a second, as far as can be told."""
         most = settings().CLAIM_BATCH
-        return most if self._average <= 0 else max(1, min(most, int(BATCH_SECONDS / self._average)))
+        if self._average <= 0:
+            return min(most, FIRST_BATCH)
+        return max(1, min(most, int(BATCH_SECONDS / self._average)))
 
     def carried(self, count: int, seconds: float) -> None:
         """Learn from a batch that was carried out."""
@@ -116,15 +122,27 @@ def _carry_all(found: list[Claim], worker: str) -> None:
     passes = deque(one for one in held if one not in requests)
     try:
         with couriers(len(requests) - (not passes), partial(_carry_each, requests, worker)):
-            _load_ahead(passes)
-            _carry_each(passes, worker)
+            _carry_passes(passes, worker)
             _carry_each(requests, worker)
     finally:
         requests.clear()
         _release(held)
 
 
-def _carry_each(waiting: deque[Held], worker: str) -> None:
+def _carry_passes(passes: deque[Held], worker: str) -> None:
+    turns = Turns(_went_wrong)
+    try:
+        turns.prepare([one.claim for one in passes])
+    except DatabaseError:
+        # Each of them will find out for itself, and be put off.
+        heal_connections()
+    try:
+        _carry_each(passes, worker, turns)
+    finally:
+        turns.flush()
+
+
+def _carry_each(waiting: deque[Held], worker: str, turns: Turns | None = None) -> None:
     while not stopping.is_set():
         try:
             one = waiting.popleft()
@@ -135,16 +153,8 @@ def _carry_each(waiting: deque[Held], worker: str) -> None:
             _carry_together([one, *others])
             continue
         if keeper.begin(one):
-            carry(one.claim, worker)
+            carry(one.claim, worker, turns)
         keeper.let_go(one)
-
-
-def _load_ahead(passes: Collection[Held]) -> None:
-    try:
-        journals.load_ahead(one.claim for one in passes)
-    except DatabaseError:
-        # Each of them will find out for itself, and be put off.
-        heal_connections()
 
 
 def _join(one: Held, waiting: deque[Held]) -> list[Held]:
@@ -200,10 +210,14 @@ def transport_name(claim: Claim) -> str:
     return chosen or settings().default_transport
 
 
-def carry(claim: Claim, worker: str) -> None:
+def carry(claim: Claim, worker: str, turns: Turns | None = None) -> None:
     """Have one claimed delivery carried out; whatever goes wrong on the way is put off, never lost."""
     run_started(claim)
-    _deliver(claim, lambda claim: get_transport(transport_name(claim)).deliver(claim))
+    name = transport_name(claim)
+    if turns is not None and turns.has(claim) and name == "inline":
+        _deliver(claim, partial(carry_inline, ending=turns.ending))
+    else:
+        _deliver(claim, lambda claim: get_transport(name).deliver(claim))
 
 
 def _deliver(claim: Claim, deliver: Callable[[Claim], None]) -> None:
@@ -252,11 +266,17 @@ def put_off(claim: Claim, reason: str, *, survived: bool = False) -> None:
         )
 
 
-def carry_inline(claim: Claim, performer: Callable[..., Performer] = Performer) -> None:
+def carry_inline(
+    claim: Claim,
+    performer: Callable[..., Performer] = Performer,
+    ending: Callable[..., Ending] = Ending,
+) -> None:
     """Pass a run in this process, for as long as the pass budget lasts; then it takes its turn behind the others."""
     workflow = registry.find(claim.run.workflow)
     steps = workflow.options.steps_per_pass if workflow is not None else None
     allowance = Allowance(budget=settings().PASS_BUDGET, steps=steps or settings().STEPS_PER_PASS)
-    entered = enter(claim, worker=worker_name(), allowance=allowance, performer=performer)
+    entered = enter(
+        claim, worker=worker_name(), allowance=allowance, performer=performer, ending=ending
+    )
     if entered is End.AGAIN:
         claims.give_back(claim, due_in=timedelta(0))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from types import MappingProxyType
@@ -168,22 +168,55 @@ def record_together(ended: Sequence[tuple[Claim, StepRow]]) -> list[Recorded | N
     """
     speak = dialect()
     if isinstance(speak, Postgres):
-        held = [(claim.delivery_id, claim.token, row) for claim, row in ended]
-        with connection().cursor() as cursor:
-            found = speak.record_together(cursor, held)
-        return [found.get(row.key) for _, row in ended]
-    done: list[Recorded | None] = []
+        return _record_in_one(speak.record_together, ended)
     with transaction.atomic(using=settings().DATABASE):
         with connection().cursor() as cursor:
             # The first record locks the turn, and nobody may wait for a step's delivery who holds that.
             ids = [claim.delivery_id for claim, _ in ended]
             speak.lock_deliveries(cursor, ended[0][0].run_id, ids)
-        for claim, row in ended:
-            try:
-                done.append(_record(claim, row))
-            except DeliveryFencedError:
-                done.append(None)
-    return done
+        return [_record_or_none(claim, row) for claim, row in ended]
+
+
+def record_of_turns(ended: Sequence[tuple[Claim, StepRow]]) -> list[Recorded | None]:
+    """Write a step of each of several runs in one transaction, each under the token of its turn.
+
+    None stands for a step whose claim is stale, or which has its record: nothing of it was written.
+    """
+    found = _record_of_turns(ended)
+    for (claim, _), done in zip(ended, found, strict=True):
+        if done is not None:
+            moved(claim, done, 1)
+    return found
+
+
+@repeated
+def _record_of_turns(ended: Sequence[tuple[Claim, StepRow]]) -> list[Recorded | None]:
+    speak = dialect()
+    if isinstance(speak, Postgres):
+        return _record_in_one(speak.record_of_turns, ended)
+    done: dict[str, Recorded | None] = {}
+    with transaction.atomic(using=settings().DATABASE):
+        # One turn after the other, in everybody's order.
+        for claim, row in sorted(ended, key=lambda one: one[0].delivery_id):
+            done[claim.run_id] = _record_or_none(claim, row)
+    return [done[claim.run_id] for claim, _ in ended]
+
+
+def _record_in_one(
+    record_all: Callable[..., dict[tuple[str, str], Recorded]],
+    ended: Sequence[tuple[Claim, StepRow]],
+) -> list[Recorded | None]:
+    held = [(claim.delivery_id, claim.token, row) for claim, row in ended]
+    with connection().cursor() as cursor:
+        found = record_all(cursor, held)
+    return [found.get((claim.run_id, row.key)) for claim, row in ended]
+
+
+def _record_or_none(claim: Claim, row: StepRow) -> Recorded | None:
+    try:
+        return _record(claim, row)
+    except DeliveryFencedError:
+        return None
 
 
 @repeated

@@ -19,42 +19,8 @@ from django_workflow.store import deliveries, requests, waiters
 from django_workflow.store.claims import now as database_now
 from django_workflow.store.records import OPEN, AttemptRow, keep_attempt
 from django_workflow.store.repeating import repeated
-from django_workflow.store.rows import DELIVERY, RUN, STEP, Claim
-from django_workflow.store.sql import Postgres, connection, dialect
-
-
-@repeated
-def complete(claim: Claim, result_text: str | None, *, leaves_open: bool) -> bool:
-    """End a running run with its result; its deliveries go. Returns False if the claim is stale or the run moved on."""
-    speak = dialect()
-    now, values = speak.now()
-    result_text = vault.kept(result_text)
-    finish = f"UPDATE {RUN} u SET status = 'completed', result_text = %s, failure_text = NULL, finished_at = {now}"
-    held = (claim.delivery_id, claim.token)
-    if isinstance(speak, Postgres) and not leaves_open and not claim.run.parent_waits:
-        with connection().cursor() as cursor:
-            # The turn is locked before the run, as everybody does.
-            cursor.execute(
-                f"WITH t AS MATERIALIZED (SELECT run_id FROM {DELIVERY} WHERE id = %s AND token = %s FOR UPDATE), "
-                f"r AS ({finish} FROM t WHERE u.id = t.run_id AND u.status = 'running' RETURNING u.id) "
-                f"DELETE FROM {DELIVERY} d USING r WHERE d.run_id = r.id",
-                (*held, result_text, *values),
-            )
-            return bool(cursor.rowcount)
-    with transaction.atomic(using=settings().DATABASE), connection().cursor() as cursor:
-        lock(claim.run_id)
-        cursor.execute(
-            f"{finish.replace(' u SET', ' SET')} WHERE id = %s AND status = 'running' "
-            f"AND EXISTS (SELECT 1 FROM {DELIVERY} WHERE id = %s AND token = %s)",
-            (result_text, *values, claim.run_id, *held),
-        )
-        if not cursor.rowcount:
-            return False
-        # Who has a parent to tell keeps the turn, and its lease, until that is done.
-        speak.end_deliveries(cursor, claim.run_id, keeps_turn=claim.run.parent_waits)
-        if leaves_open:
-            close_steps(claim.run_id, StepStatus.ABANDONED)
-    return True
+from django_workflow.store.rows import DELIVERY, STEP, Claim
+from django_workflow.store.sql import connection, dialect
 
 
 def close_steps(run_id: str, status: StepStatus, *, but: Sequence[str] = ()) -> None:

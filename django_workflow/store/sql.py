@@ -395,12 +395,41 @@ class Postgres(Portable):
 
     def record_together(
         self, cursor: Any, ended: Sequence[tuple[int, int, StepRow]]
-    ) -> dict[str, Recorded]:
+    ) -> dict[tuple[str, str], Recorded]:
         """Record the results of step deliveries of one run, given as (delivery id, token, row): one statement.
 
-        Returns what was written by its step's key. Deliveries are locked in everybody's order, then the turn; numbers
+        Returns what was written, by run and key. Deliveries are locked in everybody's order, then the turn; numbers
         go by the order given.
         """
+        now, times = self.now()
+        numbered = (
+            f"d AS (DELETE FROM {DELIVERY} x USING l, v WHERE x.id = l.id AND v.delivery_id = l.id AND x.token = v.token "
+            "RETURNING x.id, x.run_id), "
+            f"t AS (UPDATE {DELIVERY} t SET wakes = t.wakes + (SELECT count(*) FROM d), due_at = CASE WHEN t.leased_by = '' "
+            f"THEN {now} ELSE t.due_at END FROM (SELECT DISTINCT run_id FROM d) r WHERE t.run_id = r.run_id "
+            "AND t.step_key = '' RETURNING t.run_id, t.wakes), "
+            "n AS (SELECT v.*, t.run_id AS of_run, t.wakes - (SELECT count(*) FROM d) + row_number() OVER (ORDER BY v.place) "
+            "AS number FROM v JOIN d ON d.id = v.delivery_id CROSS JOIN t)"
+        )
+        return self._record_all(cursor, ended, (numbered, times))
+
+    def record_of_turns(
+        self, cursor: Any, ended: Sequence[tuple[int, int, StepRow]]
+    ) -> dict[tuple[str, str], Recorded]:
+        """Record a step of each of several runs, given as (id of the turn, token, row): one statement.
+
+        Returns what was written, by run and key. Turns are locked in everybody's order.
+        """
+        numbered = (
+            f"n AS (UPDATE {DELIVERY} t SET wakes = t.wakes + 1, tries = 1, deaths = 0, begun = '', trouble = '' FROM l, v "
+            "WHERE t.id = l.id AND v.delivery_id = l.id AND t.token = v.token RETURNING v.*, t.run_id AS of_run, t.wakes AS number)"
+        )
+        return self._record_all(cursor, ended, (numbered, ()))
+
+    def _record_all(
+        self, cursor: Any, ended: Sequence[tuple[int, int, StepRow]], numbered: Fragment
+    ) -> dict[tuple[str, str], Recorded]:
+        """Lock the deliveries (l) of what is given (v), and write each step with its run and its number (n)."""
         nothing: Fragment = ("NULL", ())
         rows = [
             (delivery_id, token, *self.step_values(kept_row(row), nothing, nothing))
@@ -409,10 +438,9 @@ class Postgres(Portable):
         listed = ", ".join(
             f"({place}, %s, %s, {values})" for place, (_, _, values, _) in enumerate(rows)
         )
-        now, times = self.now()
         found = {
-            "run_id": "t.run_id",
-            "sequence": "t.wakes - (SELECT count(*) FROM d) + n.rank",
+            "run_id": "n.of_run",
+            "sequence": "n.number",
             **{name: f"CAST(n.{name} AS timestamptz)" for name in STEP_TIMES},
         }
         selected = ", ".join(
@@ -421,18 +449,12 @@ class Postgres(Portable):
         cursor.execute(
             f"WITH v (place, delivery_id, token, {self.columns(STEP_INSERT_COLUMNS)}) AS (VALUES {listed}), "
             f"l AS MATERIALIZED (SELECT x.id FROM {DELIVERY} x JOIN v ON x.id = v.delivery_id AND x.token = v.token "
-            "ORDER BY x.step_key DESC, x.id FOR UPDATE OF x), "
-            f"d AS (DELETE FROM {DELIVERY} x USING l, v WHERE x.id = l.id AND v.delivery_id = l.id AND x.token = v.token "
-            "RETURNING x.id, x.run_id), "
-            f"t AS (UPDATE {DELIVERY} t SET wakes = t.wakes + (SELECT count(*) FROM d), due_at = CASE WHEN t.leased_by = '' "
-            f"THEN {now} ELSE t.due_at END FROM (SELECT DISTINCT run_id FROM d) r WHERE t.run_id = r.run_id "
-            "AND t.step_key = '' RETURNING t.run_id, t.wakes), "
-            "n AS (SELECT v.*, row_number() OVER (ORDER BY v.place) AS rank FROM v JOIN d ON d.id = v.delivery_id) "
-            f"INSERT INTO {STEP} ({self.columns(STEP_INSERT_COLUMNS)}) SELECT {selected} FROM t, n "
-            f'{self._fills} RETURNING "key", sequence, finished_at',
-            (*(value for one in rows for value in (*one[:2], *one[3])), *times),
+            f"ORDER BY x.step_key DESC, x.id FOR UPDATE OF x), {numbered[0]} "
+            f"INSERT INTO {STEP} ({self.columns(STEP_INSERT_COLUMNS)}) SELECT {selected} FROM n {self._fills} "
+            'RETURNING run_id, "key", sequence, finished_at',
+            (*(value for one in rows for value in (*one[:2], *one[3])), *numbered[1]),
         )
-        return {key: Recorded(*written) for key, *written in cursor.fetchall()}
+        return {(run_id, key): Recorded(*written) for run_id, key, *written in cursor.fetchall()}
 
     @property
     def _fills(self) -> str:

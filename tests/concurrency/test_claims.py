@@ -14,7 +14,7 @@ from django.db import connection, transaction
 from django_workflow.core.exceptions import DeliveryFencedError
 from django_workflow.core.types import RunStatus
 from django_workflow.models import Delivery, Run, Step
-from django_workflow.store import claims, records, runs, sql, triggers
+from django_workflow.store import claims, completions, records, runs, sql, triggers
 from django_workflow.store.rows import Claim
 from tests.concurrency.together import PATIENCE_SECONDS, Threads, eventually
 from tests.store.made import (
@@ -182,7 +182,7 @@ STATE_CHANGES: list[Callable[[Claim], object]] = [
     lambda turn: runs.cancel("run-1"),
     lambda turn: runs.pause("run-1"),
     lambda turn: runs.end_badly(turn, RunStatus.FAILED, FAILURE),
-    lambda turn: runs.complete(turn, "1", leaves_open=True),
+    lambda turn: completions.complete(turn, "1", leaves_open=True),
     lambda turn: runs.cancel_from_inside(turn),
     lambda turn: claims.renew([(turn.delivery_id, turn.token)]),
     lambda turn: records.wait(turn, [pending("x"), pending("y")], fan_out=["x", "y"]),
@@ -270,7 +270,7 @@ def test_one_of_two_enders_wins(time: int, crew: Threads) -> None:
     claim = claimed()
 
     done, cancelled = crew.together(
-        partial(runs.complete, claim, "1", leaves_open=False), partial(runs.cancel, "run-1")
+        partial(completions.complete, claim, "1", leaves_open=False), partial(runs.cancel, "run-1")
     )
 
     assert done is (cancelled == "completed")

@@ -13,7 +13,7 @@ from django.db import OperationalError, connection, transaction
 
 from django_workflow.core.types import RunStatus
 from django_workflow.models import Delivery, Run
-from django_workflow.store import claims, records, repeating, runs, triggers
+from django_workflow.store import claims, completions, records, repeating, runs, triggers
 from django_workflow.store.rows import Claim
 from tests.concurrency.together import PATIENCE_SECONDS, Threads
 from tests.store.made import FAILED_TRY, FAILURE, claimed, completed, new_run, pending, retrying
@@ -82,7 +82,7 @@ def test_within_the_projects_transaction_the_project_is_told(crew: Threads) -> N
 VERBS: list[Callable[[Claim], Any]] = [
     lambda claim: runs.pause(claim.run_id),
     lambda claim: runs.cancel(claim.run_id),
-    lambda claim: runs.complete(claim, "1", leaves_open=False),
+    lambda claim: completions.complete(claim, "1", leaves_open=False),
     lambda claim: runs.end_badly(claim, RunStatus.FAILED, FAILURE),
     lambda claim: records.record(claim, completed("a")),
     lambda claim: records.wait(claim, [pending("a")], fan_out=["a"]),

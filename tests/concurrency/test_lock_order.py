@@ -23,16 +23,18 @@ from django_workflow.models import (
 )
 from django_workflow.store import (
     claims,
+    completions,
     deletion,
     events,
     flow,
+    records,
     repeating,
     runs,
     triggers,
     webhooks,
 )
 from tests.concurrency.together import Threads
-from tests.store.made import FAILURE, PAST, new_run
+from tests.store.made import FAILURE, PAST, completed, new_run
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.no_sqlite]
 
@@ -156,6 +158,27 @@ def test_turns_of_several_runs_are_locked_by_their_ids(crew: Threads) -> None:
     as_a_match = [lock_row(turn) for turn in Delivery.objects.order_by("pk")]
 
     assert lock_in_turn(crew, as_a_match, lambda: deletion.prune(["a", "z"], Q(), by=None)) == 2
+
+
+@pytest.mark.parametrize("what", ["sleeps", "ends"])
+def test_what_is_written_for_several_turns_locks_them_by_their_ids(
+    crew: Threads, what: str
+) -> None:
+    triggers.insert([new_run("z"), new_run("a"), new_run("m")])
+    held = sorted(claims.claim("worker", 3), key=lambda claim: claim.run_id)
+    # On the disk they stand the other way round, too.
+    for turn in Delivery.objects.order_by("-pk"):
+        Delivery.objects.filter(pk=turn.pk).update(tries=1)
+    as_a_match = [lock_row(turn) for turn in Delivery.objects.order_by("pk")]
+    written = {
+        "sleeps": lambda: records.record_of_turns([(claim, completed("rest")) for claim in held]),
+        "ends": lambda: completions.complete_together([(claim, "1") for claim in held]),
+    }
+
+    done = lock_in_turn(crew, as_a_match, written[what])
+
+    assert len(done) == 3
+    assert all(done)
 
 
 def test_call_of_a_webhook_meets_who_deletes_its_dead_letter(crew: Threads) -> None:

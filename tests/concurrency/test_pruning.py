@@ -22,7 +22,7 @@ from django_workflow.runtime.pruning import Selection, prune_keys
 from django_workflow.runtime.sweeper import sweep
 from django_workflow.runtime.waiting import send
 from django_workflow.runtime.worker import drain
-from django_workflow.store import claims, deletion, events, runs, triggers
+from django_workflow.store import claims, completions, deletion, events, runs, triggers
 from tests.concurrency.together import Threads
 from tests.store.made import FAILURE, new_run
 
@@ -36,7 +36,7 @@ def make(*run_ids: str, status: RunStatus = RunStatus.COMPLETED) -> None:
     triggers.insert([new_run(run_id) for run_id in run_ids])
     for claim in claims.claim("worker", len(run_ids), only=run_ids):
         if status == RunStatus.COMPLETED:
-            assert runs.complete(claim, "1", leaves_open=False)
+            assert completions.complete(claim, "1", leaves_open=False)
         else:
             assert runs.end_badly(claim, status, FAILURE)
 
@@ -227,7 +227,7 @@ def test_events_and_claims_beside_pruning_meet_no_deadlock(crew: Threads) -> Non
         def work() -> int:
             done = 0
             while found := claims.claim("worker", 3):
-                done += sum(runs.complete(claim, "1", leaves_open=False) for claim in found)
+                done += sum(completions.complete(claim, "1", leaves_open=False) for claim in found)
             return done
 
         def cancel() -> None:

@@ -15,7 +15,7 @@ from django.db import OperationalError, connection, transaction
 from django_workflow import AsyncWorkflowContext, WorkflowContext, current_step, workflow
 from django_workflow.core.exceptions import RunStateError
 from django_workflow.models import Attempt, Delivery, Step
-from django_workflow.runtime import leases, together
+from django_workflow.runtime import kept_back, leases, together
 from django_workflow.runtime.worker import drain, stopping
 from django_workflow.signals import step_completed
 from django_workflow.store import claims, records
@@ -75,7 +75,7 @@ def mixed(ctx: WorkflowContext[Any]) -> tuple[Any, ...]:
 def unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep results back until the last body of the batch has ended, and hand nothing on, however slow the machine is."""
     monkeypatch.setattr(leases, "PATIENCE_SECONDS", 60.0)
-    monkeypatch.setattr(together, "RECORDED_WITHIN", 60.0)
+    monkeypatch.setattr(kept_back, "WRITTEN_WITHIN", 60.0)
 
 
 def statements() -> tuple[Counter[str], Any]:
@@ -303,7 +303,7 @@ def test_a_lost_connection_loses_the_results_that_waited_for_it_and_no_others(
 
     monkeypatch.setattr(records, "record_together", dropped_once)
     # Each result by itself, so that the first one is lost with its connection.
-    monkeypatch.setattr(together, "RECORDED_WITHIN", 0.0)
+    monkeypatch.setattr(kept_back, "WRITTEN_WITHIN", 0.0)
     run = six.trigger()
     drain()
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from django_workflow.core.exceptions import DeliveryFencedError
 from django_workflow.core.journal import Record
 from django_workflow.models import Delivery, Run, Step
-from django_workflow.store import claims, records, runs, triggers
+from django_workflow.store import claims, completions, records, runs, triggers
 from django_workflow.store.rows import Claim, StepRow
 from tests.explorer.model import FANNED_OUT, STEPS, Label, State
 from tests.store.made import PAST, completed, new_run, pending, sleeping
@@ -135,7 +135,7 @@ class Store:
 
     def complete(self, worker: str) -> None:
         claim, _ = self.workers.pop(worker)
-        if not runs.complete(claim, None, leaves_open=False):
+        if not completions.complete(claim, None, leaves_open=False):
             claims.give_back(claim, due_in=timedelta(0))
 
     # The rows as the model sees them

@@ -33,6 +33,7 @@ from django_workflow.runtime.pruning import SWEEP_BATCH, SWEEP_BATCHES, Selectio
 from django_workflow.runtime.sweeper import health, sweep
 from django_workflow.store import (
     claims,
+    completions,
     deletion,
     records,
     runs,
@@ -62,7 +63,7 @@ def ended(run_id: str, status: str = "completed", age: timedelta = OLD, **fields
     elif status == "cancelled":
         runs.cancel(run_id)
     else:
-        runs.complete(claim, "1", leaves_open=False)
+        completions.complete(claim, "1", leaves_open=False)
     moment = timezone.now() - age
     Run.objects.filter(pk=run_id).update(
         created_at=moment - timedelta(minutes=1), finished_at=moment

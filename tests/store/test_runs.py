@@ -10,7 +10,7 @@ from django.db import transaction
 
 from django_workflow.core.types import RunStatus
 from django_workflow.models import Attempt, Delivery, Run, RunLabel, Step
-from django_workflow.store import claims, records, runs, triggers
+from django_workflow.store import claims, completions, records, runs, triggers
 from django_workflow.store.rows import Claim
 from tests.store.made import (
     FAILED_TRY,
@@ -128,7 +128,7 @@ def test_insert_that_is_rolled_back_leaves_nothing() -> None:
 def test_completed_run_has_its_result_and_no_deliveries(leaves_open: bool) -> None:
     claim = claimed()
 
-    assert runs.complete(claim, "42", leaves_open=leaves_open)
+    assert completions.complete(claim, "42", leaves_open=leaves_open)
 
     run = the_run()
     assert (run.status, run.result_text) == ("completed", "42")
@@ -141,7 +141,7 @@ def test_completion_abandons_what_is_open() -> None:
     records.record(b, completed("b", registered=True))
     [turn] = claims.claim("worker", 1)
 
-    assert runs.complete(turn, None, leaves_open=True)
+    assert completions.complete(turn, None, leaves_open=True)
 
     assert (the_step("a").status, the_step("b").status) == ("abandoned", "completed")
     assert not Delivery.objects.exists()
@@ -154,7 +154,7 @@ def test_stale_claim_completes_nothing(leaves_open: bool) -> None:
     claims.claim("other", 1)
     before = everything()
 
-    assert not runs.complete(claim, "42", leaves_open=leaves_open)
+    assert not completions.complete(claim, "42", leaves_open=leaves_open)
     assert everything() == before
 
 
@@ -164,7 +164,7 @@ def test_paused_run_is_not_completed(leaves_open: bool) -> None:
     runs.pause("run-1")
     before = everything()
 
-    assert not runs.complete(claim, "42", leaves_open=leaves_open)
+    assert not completions.complete(claim, "42", leaves_open=leaves_open)
     assert everything() == before
 
 

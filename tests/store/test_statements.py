@@ -13,7 +13,7 @@ from django.test.utils import CaptureQueriesContext
 
 from django_workflow.core.types import RunStatus
 from django_workflow.models import Delivery, Run, Step
-from django_workflow.store import claims, records, runs, triggers
+from django_workflow.store import claims, completions, records, runs, triggers
 from django_workflow.store.rows import Claim
 from tests.store.made import FAILURE, claimed, completed, fan_out, insert, new_run
 
@@ -47,7 +47,7 @@ HOT: list[Callable[[Claim], object]] = [
     lambda claim: claims.enter(claim.delivery_id, claim.token, 0),
     lambda claim: records.record(claim, completed("a")),
     lambda claim: records.load("run-1"),
-    lambda claim: runs.complete(claim, "1", leaves_open=False),
+    lambda claim: completions.complete(claim, "1", leaves_open=False),
     lambda claim: claims.give_back(claim),
     lambda claim: claims.renew([(claim.delivery_id, claim.token)]),
     lambda claim: claims.take_over(claim),
@@ -158,7 +158,7 @@ def test_record_and_completion_read_no_history() -> None:
     [claim, *_] = claims.claim("worker", 8)
 
     recorded = plan_of(lambda: records.record(claim, completed("a")))
-    finished = plan_of(lambda: runs.complete(claim, "1", leaves_open=False))
+    finished = plan_of(lambda: completions.complete(claim, "1", leaves_open=False))
 
     assert "Seq Scan on django_workflow" not in recorded
     assert "Seq Scan on django_workflow" not in finished

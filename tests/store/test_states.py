@@ -8,7 +8,7 @@ import pytest
 
 from django_workflow.core.types import RunStatus
 from django_workflow.models import Delivery, Run
-from django_workflow.store import claims, records, runs
+from django_workflow.store import claims, completions, records, runs
 from tests.store.made import (
     FAILURE,
     claimed,
@@ -71,7 +71,7 @@ def blocked_run() -> None:
 
 
 def completed_run() -> None:
-    runs.complete(claimed(), "1", leaves_open=False)
+    completions.complete(claimed(), "1", leaves_open=False)
 
 
 def cancelled_run() -> None:

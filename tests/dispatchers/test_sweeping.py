@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from django.db import connection
+from django.test import override_settings
 
 from django_workflow import tasks
 from django_workflow.core.ports import install_dispatcher
@@ -135,6 +136,7 @@ def test_the_tick_of_the_beat_is_kept_apart_from_sweeps(told: Told) -> None:
     assert told.counts == [1, 1]
 
 
+@override_settings(WORKFLOW={"CLAIM_BATCH": 8})
 def test_as_many_workers_are_told_as_there_are_batches_due(told: Told) -> None:
     once.trigger_many([None] * 20)
     told.counts.clear()

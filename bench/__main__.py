@@ -56,12 +56,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="make bench")
     parser.add_argument("--database", choices=["postgres", "sqlite"], action="append")
     parser.add_argument("--workload", choices=WORKLOADS, action="append")
+    parser.add_argument("--web", choices=["granian", "gunicorn"], default="granian")
     chosen = parser.parse_args()
+    os.environ["BENCH_WEB"] = chosen.web
     console = Console()
     with running("valkey") as broker:
         for database in chosen.database or ["postgres", "sqlite"]:
             rows = measure(database, chosen.workload or list(WORKLOADS), broker)
-            console.print(table(database, rows))
+            console.print(table(database, chosen.web, rows))
 
 
 def measure(database: str, workloads: list[str], broker: str) -> list[dict[str, str]]:
@@ -87,10 +89,11 @@ def _run(command: list[str], environment: dict[str, str]) -> list[dict[str, str]
     return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
 
 
-def table(database: str, rows: list[dict[str, str]]) -> Table:
+def table(database: str, web: str, rows: list[dict[str, str]]) -> Table:
     """Lay the results out."""
     shown = Table(
-        title=f"{database}: Celery worker -c 2 (prefork), 2 web processes", title_justify="left"
+        title=f"{database}: Celery worker -c 2 (prefork), 2 web processes of {web}",
+        title_justify="left",
     )
     for column in ("workload", "measured", "of the machine's limit", "goal (PostgreSQL)"):
         shown.add_column(column, overflow="fold")

@@ -278,6 +278,21 @@ def replay_cost(run: Any) -> float:
     return best / LONG * 1_000_000
 
 
+def web_server(name: str) -> tuple[str, ...]:
+    """Return the command of a web server: two processes of two threads."""
+    options = {
+        "granian": (
+            "--interface", "wsgi", "--host", "127.0.0.1", "--port", str(PORT), "--workers", "2", "--blocking-threads", "2",
+            "--no-ws", "--log-level", "warning", "bench.wsgi:application",
+        ),
+        "gunicorn": (
+            "-k", "gthread", "-b", f"127.0.0.1:{PORT}", "-w", "2", "--threads", "2", "--keep-alive", "30",
+            "--log-level", "warning", "bench.wsgi",
+        ),
+    }  # fmt: skip
+    return (sys.executable, "-m", name, *options[name])
+
+
 def limit_of() -> float:
     if connection.vendor == "postgresql":
         return machine.postgres_limit(os.environ["DATABASE_URL"])
@@ -308,10 +323,7 @@ def main() -> None:
         "-l",
         "WARNING",
     )
-    web = (
-        sys.executable, "-m", "gunicorn", "bench.wsgi", "-w", "2", "-k", "gthread", "--threads", "2", "-b",
-        f"127.0.0.1:{PORT}", "--log-level", "warning", "--keep-alive", "30",
-    )  # fmt: skip
+    web = web_server(os.environ.get("BENCH_WEB", "granian"))
     with process(*worker) as workers, process(*web) as servers:
         roots = {"workers": workers.pid, "web": servers.pid, **database_root()}
         bench = Bench(limit, roots)

@@ -14,6 +14,7 @@ from json import JSONDecodeError, JSONDecoder, JSONEncoder
 from typing import Any, Final
 
 from jwt import PyJWS
+from jwt.algorithms import HMACAlgorithm
 from jwt.exceptions import InvalidAlgorithmError, InvalidSignatureError, PyJWTError
 
 from django_workflow.core.durations import format_duration
@@ -42,6 +43,21 @@ ENCODER: Final = JSONEncoder(allow_nan=False, separators=(",", ":"))
 DECODER: Final = JSONDecoder()
 
 
+class _CheckedKeys(HMACAlgorithm):
+    """HS256 with keys that were looked at once: PyJWT asks of each message whether its key is one of another kind."""
+
+    def __init__(self) -> None:
+        super().__init__(HMACAlgorithm.SHA256)
+        self._prepared: dict[str | bytes, bytes] = {}
+
+    def prepare_key(self, key: str | bytes) -> bytes:
+        """See `jwt.algorithms.Algorithm.prepare_key()`."""
+        found = self._prepared.get(key)
+        if found is None:
+            found = self._prepared[key] = super().prepare_key(key)
+        return found
+
+
 class Signer:
     """Signs with the first key, and verifies with every one: the current, the next, old ones."""
 
@@ -61,7 +77,8 @@ class Signer:
                 "Make one with `python -c 'import secrets; print(secrets.token_hex(32))'`."
             )
         self.issuer = issuer
-        self._jws = PyJWS(algorithms=[ALGORITHM])
+        self._jws = PyJWS(algorithms=[])
+        self._jws.register_algorithm(ALGORITHM, _CheckedKeys())
 
     def sign(
         self,

@@ -29,7 +29,7 @@ from django_workflow.runtime.mapping import reopened
 from django_workflow.runtime.performer import Performer
 from django_workflow.runtime.step_rows import marker_row
 from django_workflow.runtime.waiting import match_waiting, wake_workers
-from django_workflow.store import records
+from django_workflow.store import waits
 from django_workflow.store.rows import Claim, StepRow
 
 
@@ -101,7 +101,7 @@ class Registering:
     def _commit(self, rows: list[StepRow], fan_out: list[str], calls: dict[str, str]) -> None:
         self.performer.telling.with_it(
             self.claim,
-            lambda claim: records.wait(
+            lambda claim: waits.wait(
                 claim,
                 rows,
                 fan_out=fan_out,

@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
-from types import MappingProxyType
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
 from django.db import transaction
 
 from django_workflow.at_rest.vault import kept, sealed
 from django_workflow.conf import settings
-from django_workflow.core.exceptions import DeliveryFencedError, RunExistsError
+from django_workflow.core.exceptions import DeliveryFencedError
 from django_workflow.core.journal import Record
 from django_workflow.core.types import StepStatus
 from django_workflow.models import Attempt
-from django_workflow.store import approval_rows, map_items, requests, triggers, waiters
-from django_workflow.store.claims import FREE, give_back
+from django_workflow.store.claims import FREE
 from django_workflow.store.repeating import repeated
 from django_workflow.store.rows import DELIVERY, STEP, Claim, Recorded, StepRow, moment_of
-from django_workflow.store.sql import STEP_INSERT_COLUMNS, Postgres, connection, dialect, kept_row
-
-NO_CALLS: Final[Mapping[str, str]] = MappingProxyType({})
+from django_workflow.store.sql import Postgres, connection, dialect
 
 
 class AttemptRow(NamedTuple):
@@ -113,11 +109,11 @@ def record(
     if markers or attempt is not None:
         with transaction.atomic(using=settings().DATABASE):
             for marker in markers:
-                _record(_turn_of(claim), marker)
+                record_step(_turn_of(claim), marker)
             if attempt is not None:
                 keep_attempt(claim, attempt)
-            return moved(claim, _record(claim, row), len(markers) + 1)
-    return moved(claim, _record(claim, row), 1)
+            return moved(claim, record_step(claim, row), len(markers) + 1)
+    return moved(claim, record_step(claim, row), 1)
 
 
 def _turn_of(claim: Claim) -> Claim:
@@ -135,7 +131,7 @@ def moved(claim: Claim, done: Recorded, own: int) -> Recorded:
     return done
 
 
-def _record(claim: Claim, row: StepRow) -> Recorded:
+def record_step(claim: Claim, row: StepRow) -> Recorded:
     speak = dialect()
     if isinstance(speak, Postgres):
         with connection().cursor() as cursor:
@@ -214,7 +210,7 @@ def _record_in_one(
 
 def _record_or_none(claim: Claim, row: StepRow) -> Recorded | None:
     try:
-        return _record(claim, row)
+        return record_step(claim, row)
     except DeliveryFencedError:
         return None
 
@@ -252,124 +248,11 @@ def put_off(
         if not cursor.rowcount:
             raise fenced(claim, f'An attempt of step "{row.name}"')
         for marker in markers:
-            moved(claim, _record(claim, marker), 1)
+            moved(claim, record_step(claim, marker), 1)
         # The row may or may not be there: a body that outlasts its timeout is written for the first time here.
         speak.write_step(cursor, claim.run_id, replace(row, registered=True), None)
         if attempt is not None:
             keep_attempt(claim, attempt)
-
-
-@repeated
-def wait(
-    claim: Claim,
-    rows: Sequence[StepRow],
-    *,
-    fan_out: Sequence[str] = (),
-    calls: Mapping[str, str] = NO_CALLS,
-    due_at: datetime | None = None,
-    markers: Sequence[StepRow] = (),
-    in_line: Sequence[str] = (),
-) -> None:
-    """Register what a pass found pending and give the turn back, in one transaction.
-
-    ``fan_out`` names the steps that get a step delivery of their own, due at once; ``calls`` those that get one for who
-    makes calls, each with its request; ``in_line`` those that stand in line for a slot, whose retry delay is over.
-
-    Raises:
-        DeliveryFencedError: the claim is stale; nothing was written.
-        RunExistsError: the id of a child is taken; nothing was written.
-    """
-    speak = dialect()
-    with transaction.atomic(using=settings().DATABASE), connection().cursor() as cursor:
-        for marker in markers:
-            moved(claim, _record(claim, marker), 1)
-        # The fencing check, first of all; the row is given back as the last statement, with the earliest timer.
-        cursor.execute(
-            f"UPDATE {DELIVERY} SET begun = '' WHERE id = %s AND token = %s",
-            (claim.delivery_id, claim.token),
-        )
-        if not cursor.rowcount:
-            raise fenced(claim, "The waiting steps")
-        out = {*fan_out, *calls}
-        new = [
-            replace(row, delivered=True) if row.key in out else row
-            for row in rows
-            if not row.registered
-        ]
-        _insert_open(cursor, claim.run_id, new)
-        waiters.insert(cursor, claim.run_id, new)
-        approval_rows.insert(claim.run_id, new)
-        _insert_children([row.child for row in new if row.child is not None])
-        known = sorted(out - {row.key for row in new})
-        for start in range(0, len(known), 100):
-            chunk = known[start : start + 100]
-            cursor.execute(
-                f"UPDATE {STEP} SET delivered = %s WHERE run_id = %s AND sequence IS NULL "
-                f"AND {speak.name('key')} IN ({', '.join(['%s'] * len(chunk))})",
-                (True, claim.run_id, *chunk),
-            )
-        slices = map_items.register(cursor, claim.run_id, rows)
-        _insert_deliveries(cursor, claim.run_id, [*fan_out, *slices])
-        if calls:
-            requests.insert(cursor, claim.run_id, calls)
-            _insert_deliveries(cursor, claim.run_id, list(calls), lane=requests.LANE)
-        earliest = _earliest(cursor, claim.run_id, due_at, in_line)
-        give_back(claim, due_at=earliest, keep_deaths=bool(in_line))
-
-
-def _insert_open(cursor: Any, run_id: str, rows: Sequence[StepRow]) -> None:
-    speak = dialect()
-    for start in range(0, len(rows), 50):
-        parts: list[str] = []
-        params: list[Any] = []
-        for row in rows[start : start + 50]:
-            sql, values = speak.step_values(kept_row(row), ("%s", (run_id,)), ("NULL", ()))
-            parts.append(f"({sql})")
-            params.extend(values)
-        columns = speak.columns(STEP_INSERT_COLUMNS)
-        cursor.execute(
-            f"{speak.ignore} {STEP} ({columns}) VALUES {', '.join(parts)}{speak.ignore_tail}",
-            params,
-        )
-
-
-def _insert_children(children: Sequence[Any]) -> None:
-    if not children:
-        return
-    created = triggers.insert(children)
-    for child in children:
-        if child.id not in created:
-            raise RunExistsError(
-                f'The run ID "{child.id}" is taken, so nothing can be invoked under it. Choose another, or give none.',
-                run_id=child.id,
-            )
-
-
-def _insert_deliveries(cursor: Any, run_id: str, keys: Sequence[str], lane: str = "") -> None:
-    speak = dialect()
-    now, values = speak.now()
-    one = f"(%s, %s, %s, {now}, '', 0, 0, 0, 0, '', 0, '')"
-    for start in range(0, len(keys), 100):
-        chunk = keys[start : start + 100]
-        cursor.execute(
-            f"{speak.ignore} {DELIVERY} (run_id, step_key, lane, due_at, leased_by, token, entries, wakes, tries, begun, deaths, "
-            f"trouble) VALUES {', '.join([one] * len(chunk))}{speak.ignore_tail}",
-            [value for key in chunk for value in (run_id, key, lane, *values)],
-        )
-
-
-def _earliest(
-    cursor: Any, run_id: str, due_at: datetime | None, in_line: Sequence[str]
-) -> datetime | None:
-    marks = ", ".join(["%s"] * len(in_line))
-    others = f" AND {dialect().name('key')} NOT IN ({marks})" if in_line else ""
-    cursor.execute(
-        f"SELECT MIN(wake_at) FROM {STEP} WHERE run_id = %s AND sequence IS NULL AND delivered = %s "
-        f"AND status IN ('sleeping', 'waiting', 'retrying'){others}",
-        (run_id, False, *in_line),
-    )
-    found = moment_of(cursor.fetchone()[0])
-    return min((moment for moment in (found, due_at) if moment is not None), default=None)
 
 
 def keep_attempt(claim: Claim, attempt: AttemptRow) -> None:

@@ -23,7 +23,7 @@ from django_workflow.core import ports
 from django_workflow.core.idle_loop import IdleLoop
 from django_workflow.runtime import bodies, overtime
 from django_workflow.runtime.leases import Held
-from django_workflow.store import records, schedules, triggers
+from django_workflow.store import schedules, triggers, waits
 from django_workflow.store.rows import Claim, StepRow
 from django_workflow.store.sql import connection
 
@@ -318,7 +318,7 @@ def installed() -> Iterator[None]:
         stack.callback(ports.install_clock, clock)
         for owner, name, value in (
             (triggers, "insert", _tracked(triggers.insert)),
-            (records, "wait", _registering(records.wait)),
+            (waits, "wait", _registering(waits.wait)),
             (schedules, "insert", _tracked_schedule(schedules.insert)),
             (overtime, "keeper", virtual_keeper),
             (bodies, "body_loop", _BodiesHere()),

@@ -14,7 +14,7 @@ from django.db import connection, transaction
 from django_workflow.core.exceptions import DeliveryFencedError
 from django_workflow.core.types import RunStatus
 from django_workflow.models import Delivery, Run, Step
-from django_workflow.store import claims, completions, records, runs, sql, triggers
+from django_workflow.store import claims, completions, records, runs, sql, triggers, waits
 from django_workflow.store.rows import Claim
 from tests.concurrency.together import PATIENCE_SECONDS, Threads, eventually
 from tests.store.made import (
@@ -28,6 +28,7 @@ from tests.store.made import (
     is_due,
     new_run,
     pending,
+    sleeping,
     the_run,
     the_turn,
 )
@@ -91,10 +92,26 @@ def test_request_that_waited_for_a_change_of_state_does_not_park_what_it_did_not
     assert is_due(the_turn())
 
 
+@pytest.mark.pg_only
+def test_wait_that_waited_for_a_wake_up_does_not_sleep_over_it(crew: Threads) -> None:
+    claim = claimed()
+
+    with transaction.atomic():
+        runs.wake("run-1")
+        waiting = crew.start(waits.wait, claim, [sleeping("rest", 3600)])
+        eventually(is_waiting_for_a_lock)
+    waiting.result(PATIENCE_SECONDS)
+
+    assert Step.objects.get(key="rest").status == "sleeping"
+    assert is_due(the_turn())
+
+
 def is_waiting_for_a_lock() -> bool:
     with connection.cursor() as cursor:
         # Not pg_stat_activity, of which a transaction sees what it saw first.
-        cursor.execute("SELECT 1 FROM pg_locks WHERE NOT granted")
+        cursor.execute(
+            "SELECT 1 FROM pg_locks WHERE NOT granted AND pg_backend_pid() = ANY(pg_blocking_pids(pid))"
+        )
         return cursor.fetchone() is not None
 
 
@@ -185,7 +202,7 @@ STATE_CHANGES: list[Callable[[Claim], object]] = [
     lambda turn: completions.complete(turn, "1", leaves_open=True),
     lambda turn: runs.cancel_from_inside(turn),
     lambda turn: claims.renew([(turn.delivery_id, turn.token)]),
-    lambda turn: records.wait(turn, [pending("x"), pending("y")], fan_out=["x", "y"]),
+    lambda turn: waits.wait(turn, [pending("x"), pending("y")], fan_out=["x", "y"]),
 ]
 
 
@@ -254,7 +271,7 @@ def test_fan_out_that_meets_a_cancellation_leaves_no_delivery_behind(
 
     def wait() -> None:
         try:
-            records.wait(claim, [pending("a"), pending("b")], fan_out=["a", "b"])
+            waits.wait(claim, [pending("a"), pending("b")], fan_out=["a", "b"])
         except DeliveryFencedError:
             return
 

@@ -17,7 +17,7 @@ from django_workflow.models import Delivery, Event, Run, Step, Waiter
 from django_workflow.runtime.sweeper import sweep
 from django_workflow.runtime.waiting import elapse_wait, match_waiting
 from django_workflow.runtime.worker import drain
-from django_workflow.store import claims, records, triggers
+from django_workflow.store import claims, records, triggers, waits
 from django_workflow.store.rows import Awaited, Claim, StepRow
 from tests.concurrency.together import Gate, Threads, finished
 from tests.store.made import PAST, new_run, pending
@@ -57,7 +57,7 @@ def claimed_run(run_id: str) -> Claim:
 
 def wait(claim: Claim, event_id: str) -> None:
     """Register a wait and look in the mailbox, as the executor does."""
-    records.wait(claim, [waiting_step(event_id)])
+    waits.wait(claim, [waiting_step(event_id)])
     match_waiting(claim.run_id)
 
 
@@ -103,7 +103,7 @@ def test_wait_whose_transaction_stays_open_across_the_notifys_commit_finds_the_e
 
     def register() -> None:
         with transaction.atomic():
-            records.wait(claim, [waiting_step("go")])
+            waits.wait(claim, [waiting_step("go")])
             gate.hold()
         match_waiting("run")
 

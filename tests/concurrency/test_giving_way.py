@@ -13,7 +13,7 @@ from django.db import OperationalError, connection, transaction
 
 from django_workflow.core.types import RunStatus
 from django_workflow.models import Delivery, Run
-from django_workflow.store import claims, completions, records, repeating, runs, triggers
+from django_workflow.store import claims, completions, records, repeating, runs, triggers, waits
 from django_workflow.store.rows import Claim
 from tests.concurrency.together import PATIENCE_SECONDS, Threads
 from tests.store.made import FAILED_TRY, FAILURE, claimed, completed, new_run, pending, retrying
@@ -85,7 +85,7 @@ VERBS: list[Callable[[Claim], Any]] = [
     lambda claim: completions.complete(claim, "1", leaves_open=False),
     lambda claim: runs.end_badly(claim, RunStatus.FAILED, FAILURE),
     lambda claim: records.record(claim, completed("a")),
-    lambda claim: records.wait(claim, [pending("a")], fan_out=["a"]),
+    lambda claim: waits.wait(claim, [pending("a")], fan_out=["a"]),
     lambda claim: records.put_off(claim, retrying("a", timedelta(hours=1)), FAILED_TRY),
     lambda claim: claims.give_back(claim),
     lambda claim: claims.claim("another", 8),

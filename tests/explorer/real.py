@@ -8,7 +8,7 @@ from typing import NamedTuple
 from django_workflow.core.exceptions import DeliveryFencedError
 from django_workflow.core.journal import Record
 from django_workflow.models import Delivery, Run, Step
-from django_workflow.store import claims, completions, records, runs, triggers
+from django_workflow.store import claims, completions, records, runs, triggers, waits
 from django_workflow.store.rows import Claim, StepRow
 from tests.explorer.model import FANNED_OUT, STEPS, Label, State
 from tests.store.made import PAST, completed, new_run, pending, sleeping
@@ -120,7 +120,7 @@ class Store:
         new = [key for key in keys if key not in journal]
         fan_out = [key for key in new if key in FANNED_OUT]
         try:
-            records.wait(claim, [opened(key) for key in new], fan_out=fan_out)
+            waits.wait(claim, [opened(key) for key in new], fan_out=fan_out)
         except DeliveryFencedError:
             return
 

@@ -8,7 +8,7 @@ from typing import Any
 from django_workflow.core.types import Failure
 from django_workflow.models import Attempt, Delivery, Run, Step
 from django_workflow.runtime.failure import text_of
-from django_workflow.store import claims, records, triggers
+from django_workflow.store import claims, triggers, waits
 from django_workflow.store.records import AttemptRow
 from django_workflow.store.rows import Claim, StepRow
 from django_workflow.store.sql import Portable, Postgres
@@ -87,7 +87,7 @@ def sleeping(key: str, seconds: float) -> StepRow:
 def fan_out(*keys: str, run_id: str = "run-1") -> list[Claim]:
     """Insert a run that waits for a fan-out, and claim its step deliveries, in the order of their keys."""
     claim = claimed(run_id)
-    records.wait(claim, [pending(key) for key in keys], fan_out=keys)
+    waits.wait(claim, [pending(key) for key in keys], fan_out=keys)
     return sorted(claims.claim("worker", len(keys)), key=lambda found: found.step_key)
 
 

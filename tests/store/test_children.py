@@ -10,7 +10,7 @@ from django.db.models import F
 from django_workflow.core.actors import NOBODY
 from django_workflow.core.types import RunStatus
 from django_workflow.models import Delivery, Run
-from django_workflow.store import children, deletion, records, runs
+from django_workflow.store import children, deletion, runs, waits
 from django_workflow.store.rows import Claim
 from tests.store.made import claimed, new_run, pending
 
@@ -21,7 +21,7 @@ def waiting(**changes: Any) -> Claim:
     """Let run-1 wait for its child."""
     claim = claimed()
     child = new_run("child", parent="run-1", parent_step="a", depth=1)
-    records.wait(claim, [pending("a", kind="invoke", status="waiting", child=child)])
+    waits.wait(claim, [pending("a", kind="invoke", status="waiting", child=child)])
     Run.objects.filter(pk="child").update(**changes)
     return claim
 

@@ -16,7 +16,7 @@ from django_workflow.models import Delivery, Event, Step, Waiter
 from django_workflow.runtime.step_rows import elapsed_row
 from django_workflow.runtime.sweeper import sweep
 from django_workflow.runtime.waiting import elapse_wait, match_event, match_untried, match_waiting
-from django_workflow.store import claims, events, records, runs, triggers
+from django_workflow.store import claims, events, records, runs, triggers, waits
 from django_workflow.store.events import NewEvent
 from django_workflow.store.rows import Awaited, Claim, StepRow
 from tests.store.made import (
@@ -50,9 +50,9 @@ def awaiting(key: str, *event_ids: str, needed: int = 1, **fields: Any) -> StepR
     )
 
 
-def waits(run_id: str = "run-1", *rows: StepRow) -> None:
+def a_run_waits(run_id: str = "run-1", *rows: StepRow) -> None:
     """Insert a run that waits."""
-    records.wait(claimed(run_id), rows or [awaiting("a")])
+    waits.wait(claimed(run_id), rows or [awaiting("a")])
 
 
 def sent(data: str = "1", event_id: str = "go", **fields: Any) -> Event:
@@ -69,7 +69,7 @@ def turn_of_the_waiting(run_id: str = "run-1") -> Claim:
 
 
 def test_event_records_the_wait_with_the_next_number_and_wakes_the_turn() -> None:
-    waits()
+    a_run_waits()
     assert not is_due(the_turn())
 
     reached = events.match(sent().pk)
@@ -83,7 +83,7 @@ def test_event_records_the_wait_with_the_next_number_and_wakes_the_turn() -> Non
 
 
 def test_event_leaves_a_held_turn_to_its_holder_whose_counter_has_moved() -> None:
-    waits()
+    a_run_waits()
     claim = turn_of_the_waiting()
     held_until = the_turn().due_at
 
@@ -95,7 +95,7 @@ def test_event_leaves_a_held_turn_to_its_holder_whose_counter_has_moved() -> Non
 
 
 def test_two_waits_of_one_run_get_numbers_of_their_own() -> None:
-    waits("run-1", awaiting("a"), awaiting("b"))
+    a_run_waits("run-1", awaiting("a"), awaiting("b"))
 
     assert events.match(sent().pk) == {"run-1"}
 
@@ -104,11 +104,11 @@ def test_two_waits_of_one_run_get_numbers_of_their_own() -> None:
 
 
 def test_spent_event_is_not_matched_again() -> None:
-    waits()
+    a_run_waits()
     event = sent()
     events.match(event.pk)
     claims.claim("worker", 1)
-    waits("run-2")
+    a_run_waits("run-2")
 
     assert events.match(event.pk) == set()
     assert the_step("a", "run-2").sequence is None
@@ -119,7 +119,7 @@ def test_event_that_reached_nobody_is_kept_for_the_first_wait() -> None:
     events.match(event.pk)
     event.refresh_from_db()
     assert (event.matched_at, event.reached) == (None, 0)
-    waits()
+    a_run_waits()
 
     match_waiting("run-1")
 
@@ -132,7 +132,7 @@ def test_event_that_reached_nobody_is_kept_for_the_first_wait() -> None:
 def test_event_that_is_not_to_be_kept_is_spent_at_once() -> None:
     event = sent(keep=False)
     events.match(event.pk)
-    waits()
+    a_run_waits()
 
     match_waiting("run-1")
 
@@ -146,7 +146,7 @@ def test_kept_events_are_taken_in_the_order_of_arrival() -> None:
     first, second = sent("1"), sent("2")
     events.match(second.pk)
     events.match(first.pk)
-    waits()
+    a_run_waits()
 
     match_waiting("run-1")
 
@@ -157,7 +157,7 @@ def test_kept_events_are_taken_in_the_order_of_arrival() -> None:
 
 def test_event_behind_one_that_nobody_has_tried_lets_it_go_first() -> None:
     sent("1")
-    waits()
+    a_run_waits()
 
     notify_now("go", 2)
 
@@ -174,7 +174,7 @@ def notify_now(event_id: str, data: Any) -> Event:
 def test_expired_event_reaches_nobody_and_is_deleted() -> None:
     event = sent()
     Event.objects.update(expires_at=PAST)
-    waits()
+    a_run_waits()
 
     match_waiting("run-1")
     assert the_step("a").sequence is None
@@ -187,7 +187,7 @@ def test_lookback_limits_the_age_of_kept_events_alone() -> None:
     kept = sent("1")
     events.match(kept.pk)
     Event.objects.update(created_at=PAST)
-    waits("run-1", awaiting("a", lookback=timedelta(hours=1)))
+    a_run_waits("run-1", awaiting("a", lookback=timedelta(hours=1)))
     match_waiting("run-1")
     assert the_step("a").sequence is None
     slow = sent("1")
@@ -199,7 +199,7 @@ def test_lookback_limits_the_age_of_kept_events_alone() -> None:
 
 
 def test_timeout_is_recorded_and_an_event_after_it_stays_in_the_mailbox() -> None:
-    waits()
+    a_run_waits()
     claim = turn_of_the_waiting()
     done = elapse_wait(claim, records.load("run-1")[0])
     assert done is not None
@@ -215,7 +215,7 @@ def test_timeout_is_recorded_and_an_event_after_it_stays_in_the_mailbox() -> Non
 
 
 def test_timeout_that_loses_to_an_event_writes_nothing() -> None:
-    waits()
+    a_run_waits()
     claim = turn_of_the_waiting()
     timer = records.load("run-1")[0]
     events.match(sent().pk)
@@ -231,7 +231,7 @@ def test_timeout_that_loses_to_an_event_writes_nothing() -> None:
 def test_event_that_was_kept_before_the_timeout_counts_though_nobody_was_alive_to_match_it() -> (
     None
 ):
-    waits()
+    a_run_waits()
     sent()
     claim = turn_of_the_waiting()
 
@@ -241,7 +241,7 @@ def test_event_that_was_kept_before_the_timeout_counts_though_nobody_was_alive_t
 
 
 def test_timeout_under_a_stale_token_is_refused() -> None:
-    waits()
+    a_run_waits()
     claim = turn_of_the_waiting()
     timer = records.load("run-1")[0]
     claims.take_over(claim)
@@ -255,7 +255,7 @@ def test_timeout_under_a_stale_token_is_refused() -> None:
 
 
 def test_each_event_fills_one_of_several_and_the_last_one_needed_records() -> None:
-    waits("run-1", awaiting("a", "x", "y", "z", needed=2))
+    a_run_waits("run-1", awaiting("a", "x", "y", "z", needed=2))
 
     assert events.match(sent("1", "z").pk) == {"run-1"}
     assert events.match(sent("2", "z").pk) == set()
@@ -268,7 +268,7 @@ def test_each_event_fills_one_of_several_and_the_last_one_needed_records() -> No
 
 
 def test_timeout_tells_what_has_arrived_of_several() -> None:
-    waits("run-1", awaiting("a", "x", "y", needed=2))
+    a_run_waits("run-1", awaiting("a", "x", "y", needed=2))
     events.match(sent("1", "y").pk)
     claim = turn_of_the_waiting()
 
@@ -281,8 +281,8 @@ def test_timeout_tells_what_has_arrived_of_several() -> None:
 
 
 def test_targeted_event_reaches_its_run_alone() -> None:
-    waits("run-1")
-    waits("run-2")
+    a_run_waits("run-1")
+    a_run_waits("run-2")
 
     assert events.match(sent(run_id="run-2").pk) == {"run-2"}
 
@@ -290,7 +290,7 @@ def test_targeted_event_reaches_its_run_alone() -> None:
 
 
 def test_waits_of_a_cancelled_run_are_over() -> None:
-    waits()
+    a_run_waits()
     runs.cancel("run-1")
 
     assert events.match(sent().pk) == set()
@@ -300,7 +300,7 @@ def test_waits_of_a_cancelled_run_are_over() -> None:
 
 
 def test_event_before_the_cancel_is_recorded_and_the_run_cancelled_all_the_same() -> None:
-    waits()
+    a_run_waits()
     events.match(sent().pk)
 
     runs.cancel("run-1")
@@ -310,7 +310,7 @@ def test_event_before_the_cancel_is_recorded_and_the_run_cancelled_all_the_same(
 
 
 def test_sweep_matches_what_nobody_has_tried() -> None:
-    waits()
+    a_run_waits()
     sent()
 
     sweep(force=True)
@@ -322,7 +322,7 @@ def test_sweep_matches_what_nobody_has_tried() -> None:
 def test_wait_that_nobody_has_tried_is_swept_too() -> None:
     event = sent()
     events.match(event.pk)
-    waits()
+    a_run_waits()
 
     assert match_untried() == 1
 
@@ -334,7 +334,7 @@ def test_thousand_waiters_are_reached_by_a_few_statements() -> None:
     ids = [f"run-{number}" for number in range(1000)]
     insert(*ids)
     for claim in claims.claim("worker", 1000):
-        records.wait(claim, [awaiting("a")])
+        waits.wait(claim, [awaiting("a")])
     event = sent()
 
     with CaptureQueriesContext(connection) as captured:
@@ -388,7 +388,7 @@ def test_notify_in_a_transaction_on_another_alias_is_refused() -> None:
 @pytest.mark.django_db(transaction=True)
 def test_reached_is_filled_in_when_the_transaction_commits() -> None:
     triggers.insert([new_run()])
-    waits("run-2")
+    a_run_waits("run-2")
 
     with transaction.atomic():
         event = notify("go", 1)

@@ -11,7 +11,7 @@ from django.db import DatabaseError, transaction
 
 from django_workflow.core.exceptions import DeliveryFencedError
 from django_workflow.models import Attempt, Delivery, Step
-from django_workflow.store import claims, records, runs
+from django_workflow.store import claims, records, runs, waits
 from django_workflow.store.records import AttemptRow
 from django_workflow.store.rows import Claim
 from tests.store.made import (
@@ -74,7 +74,7 @@ def test_record_begins_the_count_of_tries_and_deaths_anew() -> None:
 
 def test_record_completes_what_was_open() -> None:
     claim = claimed()
-    records.wait(claim, [pending("a")])
+    waits.wait(claim, [pending("a")])
     runs.wake("run-1")
     [claim] = claims.claim("worker", 1)
     met = the_step("a")
@@ -92,7 +92,7 @@ def test_record_does_not_depend_on_what_its_writer_believes_is_there(
     registered: bool, is_there: bool
 ) -> None:
     claim = claimed()
-    records.wait(claim, [pending("a")] if is_there else [])
+    waits.wait(claim, [pending("a")] if is_there else [])
     runs.wake("run-1")
     [claim] = claims.claim("worker", 1)
 
@@ -327,8 +327,8 @@ WRITES_OF_A_HOLDER: list[Callable[[Claim], object]] = [
     lambda claim: records.put_off(
         claim, retrying("a", timedelta(0)), None, markers=[completed("m", kind="patch")]
     ),
-    lambda claim: records.wait(claim, [pending("a"), pending("b")], fan_out=["a", "b"]),
-    lambda claim: records.wait(claim, [], markers=[completed("m", kind="patch")]),
+    lambda claim: waits.wait(claim, [pending("a"), pending("b")], fan_out=["a", "b"]),
+    lambda claim: waits.wait(claim, [], markers=[completed("m", kind="patch")]),
 ]
 
 
@@ -350,7 +350,7 @@ def test_write_under_a_stale_token_is_refused_and_leaves_nothing(
 def test_waiting_steps_are_registered_and_the_turn_given_back() -> None:
     claim = claimed()
 
-    records.wait(claim, [pending("a"), pending("b")])
+    waits.wait(claim, [pending("a"), pending("b")])
 
     row = the_turn()
     assert [s.key for s in Step.objects.order_by("id")] == ["a", "b"]
@@ -360,7 +360,7 @@ def test_waiting_steps_are_registered_and_the_turn_given_back() -> None:
 def test_fan_out_gives_each_step_a_delivery_that_is_due() -> None:
     claim = claimed()
 
-    records.wait(claim, [pending("a"), pending("b"), sleeping("c", 60)], fan_out=["a", "b"])
+    waits.wait(claim, [pending("a"), pending("b"), sleeping("c", 60)], fan_out=["a", "b"])
 
     assert is_due(delivery_of("a"))
     assert is_due(delivery_of("b"))
@@ -370,7 +370,7 @@ def test_fan_out_gives_each_step_a_delivery_that_is_due() -> None:
 def test_turn_that_waits_is_due_with_the_earliest_timer() -> None:
     claim = claimed()
 
-    records.wait(claim, [sleeping("a", 120), sleeping("b", 60)])
+    waits.wait(claim, [sleeping("a", 120), sleeping("b", 60)])
 
     assert the_turn().due_at == the_step("b").wake_at
 
@@ -379,7 +379,7 @@ def test_deadline_of_the_run_comes_before_a_later_timer() -> None:
     claim = claimed()
     deadline = claim.now + timedelta(seconds=30)
 
-    records.wait(claim, [sleeping("a", 60)], due_at=deadline)
+    waits.wait(claim, [sleeping("a", 60)], due_at=deadline)
 
     assert the_turn().due_at == deadline
 
@@ -390,7 +390,7 @@ def test_retry_of_a_delivered_step_does_not_wake_the_turn() -> None:
     runs.wake("run-1")
     [turn] = claims.claim("worker", 1)
 
-    records.wait(turn, [])
+    waits.wait(turn, [])
 
     assert the_turn().due_at is None
 
@@ -399,7 +399,7 @@ def test_retry_of_a_step_without_a_delivery_wakes_the_turn() -> None:
     claim = claimed()
     records.put_off(claim, retrying("a", timedelta(minutes=1)), None)
 
-    records.wait(claim, [])
+    waits.wait(claim, [])
 
     assert the_turn().due_at == the_step("a").wake_at
 
@@ -408,7 +408,7 @@ def test_turn_that_was_woken_while_it_passed_waits_for_nothing() -> None:
     claim = claimed()
     runs.wake("run-1")
 
-    records.wait(claim, [sleeping("a", 60)])
+    waits.wait(claim, [sleeping("a", 60)])
 
     assert is_due(the_turn())
 
@@ -416,19 +416,19 @@ def test_turn_that_was_woken_while_it_passed_waits_for_nothing() -> None:
 def test_own_markers_are_no_wake() -> None:
     claim = claimed()
 
-    records.wait(claim, [sleeping("a", 60)], markers=[completed("m", kind="patch")])
+    waits.wait(claim, [sleeping("a", 60)], markers=[completed("m", kind="patch")])
 
     assert not is_due(the_turn())
 
 
 def test_step_registered_before_is_left_as_it_is() -> None:
     claim = claimed()
-    records.wait(claim, [sleeping("a", 60)])
+    waits.wait(claim, [sleeping("a", 60)])
     wake_at = the_step("a").wake_at
     runs.wake("run-1")
     [claim] = claims.claim("worker", 1)
 
-    records.wait(claim, [sleeping("a", 600)])
+    waits.wait(claim, [sleeping("a", 600)])
 
     assert the_step("a").wake_at == wake_at
 
@@ -437,7 +437,7 @@ def test_many_steps_are_registered_in_the_order_they_were_met() -> None:
     keys = [f"s{index}" for index in range(120)]
     claim = claimed()
 
-    records.wait(claim, [pending(key) for key in keys], fan_out=keys)
+    waits.wait(claim, [pending(key) for key in keys], fan_out=keys)
 
     assert [record.key for record in records.load("run-1")] == keys
     assert Delivery.objects.exclude(step_key="").count() == 120
@@ -461,7 +461,7 @@ def test_only_what_is_newer_or_open_is_loaded_again() -> None:
     claim = claimed()
     records.record(claim, completed("a"))
     records.record(claim, completed("b"))
-    records.wait(claim, [pending("c")])
+    waits.wait(claim, [pending("c")])
 
     assert [record.key for record in records.load("run-1", 1)] == ["b", "c"]
 
@@ -469,7 +469,7 @@ def test_only_what_is_newer_or_open_is_loaded_again() -> None:
 def test_loaded_times_are_aware() -> None:
     claim = claimed()
     done = records.record(claim, completed("a"))
-    records.wait(claim, [sleeping("b", 60)])
+    waits.wait(claim, [sleeping("b", 60)])
 
     [recorded, open_step] = records.load("run-1")
 
@@ -479,7 +479,7 @@ def test_loaded_times_are_aware() -> None:
 
 def test_open_steps_alone_are_loaded_with_aware_times() -> None:
     claim = claimed()
-    records.wait(claim, [sleeping("b", 60), pending("c")])
+    waits.wait(claim, [sleeping("b", 60), pending("c")])
 
     [first, _] = records.load("run-1")
 
@@ -490,7 +490,7 @@ def test_open_steps_alone_are_loaded_with_aware_times() -> None:
 def test_record_is_known_by_its_number() -> None:
     claim = claimed()
     done = records.record(claim, completed("a"))
-    records.wait(claim, [pending("b")])
+    waits.wait(claim, [pending("b")])
 
     assert records.is_recorded("run-1", "a", done.sequence)
     assert not records.is_recorded("run-1", "a", done.sequence + 1)

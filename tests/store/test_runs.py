@@ -10,7 +10,7 @@ from django.db import transaction
 
 from django_workflow.core.types import RunStatus
 from django_workflow.models import Attempt, Delivery, Run, RunLabel, Step
-from django_workflow.store import claims, completions, records, runs, triggers
+from django_workflow.store import claims, completions, records, runs, triggers, waits
 from django_workflow.store.rows import Claim
 from tests.store.made import (
     FAILED_TRY,
@@ -420,7 +420,7 @@ def saw_a_paused_run_that_had_not_begun() -> Claim:
 
 def saw_a_paused_step_delivery() -> Claim:
     claim = claimed()
-    records.wait(claim, [pending("a")], fan_out=["a"])
+    waits.wait(claim, [pending("a")], fan_out=["a"])
     runs.pause("run-1")
     [claim] = claims.claim("worker", 1)
     return claim
@@ -566,7 +566,7 @@ def test_sleep_of_a_paused_run_is_still_registered() -> None:
     claim = claimed()
     runs.pause("run-1")
 
-    records.wait(claim, [sleeping("a", 60)])
+    waits.wait(claim, [sleeping("a", 60)])
 
     assert the_step("a").status == "sleeping"
     assert Step.objects.count() == 1

@@ -8,7 +8,7 @@ import pytest
 
 from django_workflow.core.types import RunStatus
 from django_workflow.models import Delivery, Run
-from django_workflow.store import claims, completions, records, runs
+from django_workflow.store import claims, completions, records, runs, waits
 from tests.store.made import (
     FAILURE,
     claimed,
@@ -29,11 +29,11 @@ def pending_run() -> None:
 
 
 def running_run() -> None:
-    records.wait(claimed(), [pending("a"), pending("b")], fan_out=["a", "b"])
+    waits.wait(claimed(), [pending("a"), pending("b")], fan_out=["a", "b"])
 
 
 def sleeping_run() -> None:
-    records.wait(claimed(), [sleeping("a", 60)])
+    waits.wait(claimed(), [sleeping("a", 60)])
 
 
 def held_run() -> None:

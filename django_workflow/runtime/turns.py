@@ -37,6 +37,7 @@ class Turns:
 
     def __init__(self, went_wrong: Callable[[Claim, Exception], None]) -> None:
         """``went_wrong`` puts a turn off whose end could not be written."""
+        self._went_wrong = went_wrong
         self._ends: KeptBack[_End, bool] = KeptBack(_complete, went_wrong)
         #: The wake counter of each turn as its pass begins.
         self._wakes: dict[int, int] = {}
@@ -46,6 +47,7 @@ class Turns:
 
         Raises:
             django.db.Error: the database did not answer; each pass finds out for itself what is left to do.
+            AtRestError: something that is kept of one of the runs cannot be read; as above.
         """
         turns = [claim for claim in claims if claim.is_turn]
         loaded = journals.load_ahead(turns)
@@ -80,8 +82,11 @@ class Turns:
 
     def flush(self) -> None:
         """Write what is kept back, and say what has ended."""
-        for _, end, done in self._ends.flush():
-            end.ending.was_completed(done)
+        for claim, end, done in self._ends.flush():
+            try:
+                end.ending.was_completed(done)
+            except Exception as error:  # broad: it concerns this run alone
+                self._went_wrong(claim, error)
 
 
 class _Ending(Ending):

@@ -28,7 +28,11 @@ from django_workflow.runtime.failure import trouble_delay
 from django_workflow.runtime.leases import Held, keeper
 from django_workflow.runtime.performer import Allowance, Performer
 from django_workflow.runtime.together import Together, may_join
-from django_workflow.runtime.trouble import DeliveryTroubleError, refuse_open_transaction
+from django_workflow.runtime.trouble import (
+    NOT_READABLE,
+    DeliveryTroubleError,
+    refuse_open_transaction,
+)
 from django_workflow.runtime.turns import Turns
 from django_workflow.runtime.workers import worker_name
 from django_workflow.store import claims
@@ -133,8 +137,8 @@ def _carry_passes(passes: deque[Held], worker: str) -> None:
     turns = Turns(_went_wrong)
     try:
         turns.prepare([one.claim for one in passes])
-    except DatabaseError:
-        # Each of them will find out for itself, and be put off.
+    except (DatabaseError, *NOT_READABLE):
+        # Each of them will find out for itself, and be put off if it has to.
         heal_connections()
     try:
         _carry_each(passes, worker, turns)

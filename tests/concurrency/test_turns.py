@@ -11,6 +11,7 @@ from django.db import OperationalError
 from django.test import override_settings
 
 from django_workflow import AsyncWorkflowContext, Singleton, WorkflowContext, workflow
+from django_workflow.core.exceptions import AtRestError
 from django_workflow.models import Delivery, Run, Step
 from django_workflow.runtime import kept_back, leases
 from django_workflow.runtime.journals import journals
@@ -350,6 +351,41 @@ def test_a_database_that_is_away_for_a_moment_loses_nothing(
         Delivery.objects.update(due_at=PAST)
     assert results(runs) == ["a", "b"]
     assert [step.sequence for step in Step.objects.all()] == [1, 1]
+
+
+def test_what_cannot_be_read_of_one_run_stops_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unreadable(run_ids: Any) -> Any:
+        raise AtRestError("There is no key for it.")
+
+    runs = asleep(sleeper, "a", "b")
+    wake(*runs)
+    monkeypatch.setattr(records, "load_all", unreadable)
+
+    drain()
+
+    assert results(runs) == ["a", "b"]
+
+
+@pytest.mark.usefixtures("unhurried")
+def test_a_claim_that_could_not_be_given_back_is_put_off_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def away(*given: Any, **options: Any) -> Any:
+        raise OperationalError("gone away")
+
+    together = completions.complete_together
+    runs = asleep(sleeper, "a", "b", "c")
+    wake(*runs)
+    with monkeypatch.context() as patched:
+        # The first has moved on meanwhile, so that its end is refused.
+        patched.setattr(completions, "complete_together", lambda kept: [False, *together(kept[1:])])
+        patched.setattr(claims, "give_back", away)
+        drain()
+
+    assert [run.refresh().status for run in runs] == ["running", "completed", "completed"]
+    assert Delivery.objects.get().trouble == "The database did not answer: gone away"
+    Delivery.objects.update(due_at=PAST)
+    assert results(runs) == ["a", "b", "c"]
 
 
 @pytest.mark.usefixtures("unhurried")

@@ -30,6 +30,8 @@ from django_workflow.store.rows import Claim, StepRow
 logger = logging.getLogger(__name__)
 
 ALPHABET = string.ascii_letters + string.digits
+#: What an id begins with behind its underscore: in a URL, Django's admin would read "_3E" as a quoted character.
+FIRST_LETTERS = string.ascii_letters
 ID_LENGTH = 21
 #: How many children one entry cancels.
 CANCELLED_AT_ONCE = 100
@@ -47,9 +49,10 @@ def derived_run_id(*seed: object) -> str:
     """Return the id that follows from this seed, of the same form as a fresh one."""
     number = int.from_bytes(sha256("\n".join(map(str, seed)).encode()).digest())
     found = []
-    for _ in range(ID_LENGTH):
-        number, place = divmod(number, len(ALPHABET))
-        found.append(ALPHABET[place])
+    for position in range(ID_LENGTH):
+        among = ALPHABET if position else FIRST_LETTERS
+        number, place = divmod(number, len(among))
+        found.append(among[place])
     return "wfr_" + "".join(found)
 
 

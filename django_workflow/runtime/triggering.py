@@ -31,7 +31,7 @@ from django_workflow.runtime.announcing import carried, middlewares, run_cancell
 from django_workflow.runtime.failure import stored_options
 from django_workflow.runtime.flow_control import after_commit, announce
 from django_workflow.runtime.gates import Gate, is_gated
-from django_workflow.runtime.invoking import ALPHABET, ID_LENGTH, derived_run_id
+from django_workflow.runtime.invoking import ALPHABET, FIRST_LETTERS, ID_LENGTH, derived_run_id
 from django_workflow.runtime.payloads import check_payload
 from django_workflow.runtime.singleton_lines import LINE, line_for, refuse_debounce
 from django_workflow.runtime.worker import hint
@@ -44,7 +44,8 @@ from django_workflow.store.triggers import NewRun
 
 def new_run_id() -> str:
     """Return a fresh run id that nobody can guess."""
-    return "wfr_" + "".join(secrets.choice(ALPHABET) for _ in range(ID_LENGTH))
+    others = (secrets.choice(ALPHABET) for _ in range(ID_LENGTH - 1))
+    return f"wfr_{secrets.choice(FIRST_LETTERS)}{''.join(others)}"
 
 
 class TriggerVerbs:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from asgiref.sync import async_to_sync
 from django import forms
+from django.contrib.admin.utils import unquote
 from django.db import connection, transaction
 from django.test import override_settings
 from django.test.utils import CaptureQueriesContext
@@ -29,12 +30,24 @@ from django_workflow import (
     workflow,
 )
 from django_workflow.models import Delivery, Run
+from django_workflow.runtime.invoking import derived_run_id
+from django_workflow.runtime.triggering import new_run_id
 from django_workflow.runtime.worker import drain
 
 
 @workflow(name="trigger_echo", transport="inline")
 def echo(ctx: WorkflowContext[Any]) -> Any:
     return ctx.run("echo", lambda: ctx.request_payload)
+
+
+@pytest.mark.parametrize("make", [lambda _: new_run_id(), derived_run_id], ids=["new", "derived"])
+def test_an_id_stays_itself_in_the_urls_of_the_admin(make: Any) -> None:
+    made = {make(number) for number in range(2_000)}
+
+    # unquote() reads an underscore and two digits as a character: one id in 190 would have no page.
+    assert {unquote(run_id) for run_id in made} == made
+    assert {len(run_id) for run_id in made} == {25}
+    assert len(made) == 2_000
 
 
 class OrderForm(forms.Form):

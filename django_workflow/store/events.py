@@ -151,7 +151,7 @@ def _reach(
         cursor.execute(
             f"SELECT id FROM {DELIVERY} WHERE id IN ({_marks(turns)}) ORDER BY id FOR UPDATE", turns
         )
-    waiting = _still_open(cursor, [waiter for waiter, _ in found])
+    waiting = _still_open(cursor, found)
     reached: set[str] = set()
     for schema, those in _by_schema(waiting, judged, event).items():
         data_text = judged[schema] if schema else event.data_text
@@ -180,17 +180,22 @@ def _by_schema(
     }
 
 
-def _still_open(cursor: Any, waiters: Sequence[int]) -> list[_Open]:
+def _still_open(cursor: Any, found: Sequence[tuple[int, int]]) -> list[_Open]:
+    """Return those of these waiters, given with the turns of their runs, whose steps still wait; in the order given."""
     key = dialect().name("key")
+    # Looked up one by one, as in `WaiterQuerySet.turns()`, and by the id alone: no statistics can make this slow.
     cursor.execute(
-        f"SELECT w.id, w.run_id, w.step_key, w.needed, s.id, w.schema, d.id FROM {WAITER} w "
-        f"JOIN {STEP} s ON s.run_id = w.run_id AND s.{key} = w.step_key "
-        f"JOIN {DELIVERY} d ON d.run_id = w.run_id AND d.step_key = '' "
-        f"WHERE w.id IN ({_marks(waiters)}) AND w.filled IS NULL AND s.sequence IS NULL AND s.status = 'waiting' "
-        "ORDER BY d.id, w.id",
-        waiters,
+        f"SELECT w.id, w.run_id, w.step_key, w.needed, (SELECT s.id FROM {STEP} s WHERE s.run_id = w.run_id "
+        f"AND s.{key} = w.step_key AND s.sequence IS NULL AND s.status = 'waiting'), w.schema, w.filled "
+        f"FROM {WAITER} w WHERE w.id IN ({_marks(found)})",
+        [waiter for waiter, _ in found],
     )
-    return [_Open._make(row) for row in cursor.fetchall()]
+    rows = {row[0]: row for row in cursor.fetchall()}
+    return [
+        _Open(*rows[waiter][:-1], turn=turn)
+        for waiter, turn in found
+        if waiter in rows and rows[waiter][4] is not None and rows[waiter][6] is None
+    ]
 
 
 def _rounds(waiting: Iterable[_Open]) -> list[list[_Open]]:
@@ -220,8 +225,10 @@ def _record(cursor: Any, waiting: Sequence[_Open], text: str) -> None:
         (str(StepStatus.COMPLETED), text, *values, *(one.step_id for one in waiting)),
     )
     cursor.execute(
-        f"DELETE FROM {WAITER} WHERE (run_id, step_key) IN ({', '.join(['(%s, %s)'] * len(waiting))})",
-        [value for one in waiting for value in (one.run_id, one.step_key)],
+        f"DELETE FROM {WAITER} WHERE run_id IN ({_marks(waiting)}) "
+        f"AND (run_id, step_key) IN ({', '.join(['(%s, %s)'] * len(waiting))})",
+        [one.run_id for one in waiting]
+        + [value for one in waiting for value in (one.run_id, one.step_key)],
     )
 
 

@@ -37,13 +37,15 @@ def load(claims: Sequence[Claim]) -> dict[int, CallRow]:
     """Return the steps and requests of these claims, by the id of the delivery."""
     if not claims:
         return {}
-    key = dialect().name("key")
+    speak = dialect()
+    step_of = f"s.run_id = d.run_id AND s.{speak.name('key')} = d.step_key"
+    call_of = "c.run_id = d.run_id AND c.step_key = d.step_key"
     marks = ", ".join(["%s"] * len(claims))
     with connection().cursor() as cursor:
         cursor.execute(
             f"SELECT d.id, s.name, s.branch, s.kind, s.sequence, s.attempts, s.arguments_text, c.request_text FROM {DELIVERY} d "
-            f"LEFT JOIN {STEP} s ON s.run_id = d.run_id AND s.{key} = d.step_key "
-            f"LEFT JOIN {CALL} c ON c.run_id = d.run_id AND c.step_key = d.step_key WHERE d.id IN ({marks})",
+            f"{speak.look_up(STEP, 's', step_of, is_outer=True)} "
+            f"{speak.look_up(CALL, 'c', call_of, is_outer=True)} WHERE d.id IN ({marks})",
             [claim.delivery_id for claim in claims],
         )
         return {row[0]: CallRow._make(row) for row in cursor.fetchall()}

@@ -22,7 +22,7 @@ from django_workflow.store.rows import (
     RunRow,
     moment_of,
 )
-from django_workflow.store.sql import Postgres, connection, dialect
+from django_workflow.store.sql import Portable, Postgres, connection, dialect
 
 _RUN_LIST = ", ".join(f"r.{name}" for name in RUN_COLUMNS)
 _CLAIM_LIST = ", ".join(f"c.{name}" for name in CLAIM_COLUMNS)
@@ -130,6 +130,11 @@ def _claim_of(row: Sequence[Any]) -> Claim:
     return Claim(*columns)
 
 
+def _run_and_old(speak: Portable) -> str:
+    """Return the join of what was changed (c) with its run, and with itself as it was in the statement's snapshot."""
+    return f"{speak.look_up(RUN, 'r', 'r.id = c.run_id')} {speak.look_up(DELIVERY, 'o', 'o.id = c.id')}"
+
+
 def _claim_in_one(worker: str, limit: int, lane: str) -> list[Claim]:
     speak = dialect()
     current, values = speak.now()
@@ -141,11 +146,10 @@ def _claim_in_one(worker: str, limit: int, lane: str) -> list[Claim]:
             f"WITH due AS MATERIALIZED (SELECT id FROM {DELIVERY} WHERE lane = %s AND due_at <= {current} ORDER BY due_at "
             "LIMIT %s FOR UPDATE SKIP LOCKED), "
             f"c AS (UPDATE {DELIVERY} d SET due_at = {leased}, leased_by = %s, token = d.token + 1, entries = 0, "
-            f"tries = d.tries + 1 FROM due WHERE d.id = due.id RETURNING d.*), "
-            f"begun AS (UPDATE {RUN} u SET status = 'running', started_at = {current} FROM c "
-            "WHERE u.id = c.run_id AND u.status = 'pending') "
-            f"SELECT {_CLAIM_LIST_IN_ONE}, {current}, {_RUN_LIST} FROM c JOIN {RUN} r ON r.id = c.run_id "
-            f"JOIN {DELIVERY} o ON o.id = c.id ORDER BY o.due_at, o.id",
+            "tries = d.tries + 1 WHERE d.id = ANY(ARRAY(SELECT id FROM due)) RETURNING d.*), "
+            f"begun AS (UPDATE {RUN} u SET status = 'running', started_at = {current} "
+            "WHERE u.id = ANY(ARRAY(SELECT run_id FROM c)) AND (u.status = 'pending') IS TRUE) "
+            f"SELECT {_CLAIM_LIST_IN_ONE}, {current}, {_RUN_LIST} FROM c {_run_and_old(speak)} ORDER BY o.due_at, o.id",
             (lane, *values, limit, *lease_values, worker, *values, *values),
         )
         return [_claim_of(row) for row in cursor.fetchall()]
@@ -160,14 +164,15 @@ def enter(
     ``known`` is the run as this process left it under the same token, with the wake counter of that moment: whoever
     changes a run raises the counter or takes the token, so it is read again only if that has happened.
     """
-    current, values = dialect().now()
+    speak = dialect()
+    current, values = speak.now()
     gate = (
         f"UPDATE {DELIVERY} SET entries = entries + 1 WHERE id = %s AND token = %s AND entries = %s "
         f"AND leased_by <> '' AND due_at > {current}"
     )
     params = (delivery_id, token, entry, *values)
     with connection().cursor() as cursor:
-        if not isinstance(dialect(), Postgres):
+        if not isinstance(speak, Postgres):
             cursor.execute(gate, params)
             return _read(cursor, [delivery_id])[0] if cursor.rowcount else None
         if known is not None:
@@ -179,8 +184,7 @@ def enter(
             return None if row is None else _claim_of_known(cursor, row, *known)
         cursor.execute(
             f"WITH c AS ({gate} AND {_NOT_FLUSHED} RETURNING *) "
-            f"SELECT {_CLAIM_LIST_IN_ONE}, {current}, {_RUN_LIST} FROM c JOIN {RUN} r ON r.id = c.run_id "
-            f"JOIN {DELIVERY} o ON o.id = c.id",
+            f"SELECT {_CLAIM_LIST_IN_ONE}, {current}, {_RUN_LIST} FROM c {_run_and_old(speak)}",
             (*params, *values),
         )
         row = cursor.fetchone()

@@ -54,10 +54,11 @@ def _complete_in_one(speak: Postgres, kept: Sequence[tuple[Claim, str | None]]) 
         cursor.execute(
             f"WITH v (id, token, result_text) AS (VALUES {listed}), "
             f"t AS MATERIALIZED (SELECT x.run_id, v.result_text FROM {DELIVERY} x JOIN v ON x.id = v.id AND x.token = v.token "
-            "ORDER BY x.id FOR UPDATE OF x), "
+            "WHERE x.id = ANY(ARRAY(SELECT id FROM v)) ORDER BY x.id FOR UPDATE OF x), "
             f"r AS (UPDATE {RUN} u SET status = 'completed', result_text = t.result_text, failure_text = NULL, "
-            f"finished_at = {now} FROM t WHERE u.id = t.run_id AND u.status = 'running' RETURNING u.id) "
-            f"DELETE FROM {DELIVERY} d USING r WHERE d.run_id = r.id RETURNING d.run_id",
+            f"finished_at = {now} FROM t WHERE u.id = ANY(ARRAY(SELECT run_id FROM t)) AND u.id = t.run_id "
+            "AND (u.status = 'running') IS TRUE RETURNING u.id) "
+            f"DELETE FROM {DELIVERY} d WHERE d.run_id = ANY(ARRAY(SELECT id FROM r)) RETURNING d.run_id",
             (*values, *times),
         )
         return {run_id for (run_id,) in cursor.fetchall()}

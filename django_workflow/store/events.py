@@ -192,7 +192,7 @@ def _still_open(cursor: Any, found: Sequence[tuple[int, int]]) -> list[_Open]:
     )
     rows = {row[0]: row for row in cursor.fetchall()}
     return [
-        _Open(*rows[waiter][:-1], turn=turn)
+        _Open._make([*rows[waiter][:-1], turn])
         for waiter, turn in found
         if waiter in rows and rows[waiter][4] is not None and rows[waiter][6] is None
     ]
@@ -221,7 +221,7 @@ def _record(cursor: Any, waiting: Sequence[_Open], text: str) -> None:
     cursor.execute(
         f"UPDATE {STEP} SET status = %s, result_text = %s, finished_at = {now}, sequence = (SELECT d.wakes "
         f"FROM {DELIVERY} d WHERE d.run_id = {STEP}.run_id AND d.step_key = '') "
-        f"WHERE id IN ({_marks(waiting)}) AND sequence IS NULL AND status = 'waiting'",
+        f"WHERE id IN ({_marks(waiting)}) AND sequence IS NULL AND (status = 'waiting') IS TRUE",
         (str(StepStatus.COMPLETED), text, *values, *(one.step_id for one in waiting)),
     )
     cursor.execute(

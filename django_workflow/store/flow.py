@@ -116,6 +116,16 @@ class _Mine(NamedTuple):
     is_granted: int
 
 
+def with_delivery(*, is_outer: bool = False) -> str:
+    """Return the join of a ticket t with its delivery d."""
+    return dialect().look_up(DELIVERY, "d", "d.id = t.delivery_id", is_outer=is_outer)
+
+
+def with_run(*, is_outer: bool = False) -> str:
+    """Return the join of a ticket t with its run r."""
+    return dialect().look_up(RUN, "r", "r.id = t.run_id", is_outer=is_outer)
+
+
 def holds(now: str) -> str:
     """Return the condition that a ticket t of a delivery d holds a slot."""
     return f"t.state = 'holding' AND d.token = t.token AND d.leased_by <> '' AND d.due_at > {now}"
@@ -184,7 +194,7 @@ def load_of(cursor: Any, key: KeyRow) -> _Load:
     speak = dialect()
     now, at = speak.now()
     since, since_at = speak.now(-key.period)
-    counted = f"SELECT COUNT(*) FROM {TICKET} t JOIN {DELIVERY} d ON d.id = t.delivery_id WHERE t.flow_key = %s AND"
+    counted = f"SELECT COUNT(*) FROM {TICKET} t {with_delivery()} WHERE t.flow_key = %s AND"
     begun = f"SELECT COUNT(*) FROM {START} WHERE flow_key = %s AND begun_at > {since}"
     cursor.execute(
         f"SELECT {now}, ({counted} {holds(now)}), ({counted} {is_granted_now(now)}), "
@@ -245,7 +255,7 @@ def _mine(cursor: Any, claim: Claim, step_key: str, key: KeyRow) -> _Mine | None
     now, at = dialect().now()
     cursor.execute(
         f"SELECT t.id, t.step_key, t.flow_key, t.state, t.delivery_id, t.token, "
-        f"CASE WHEN {is_granted_now(now)} THEN 1 ELSE 0 END FROM {TICKET} t LEFT JOIN {DELIVERY} d ON d.id = t.delivery_id "
+        f"CASE WHEN {is_granted_now(now)} THEN 1 ELSE 0 END FROM {TICKET} t {with_delivery(is_outer=True)} "
         "WHERE t.run_id = %s AND t.step_key IN (%s, '') ORDER BY t.step_key DESC",
         (*at, *at, claim.run_id, step_key),
     )
@@ -335,8 +345,7 @@ def _settle(cursor: Any, key: KeyRow, load: _Load) -> tuple[set[int], list[Wake]
     # Who cancels a run locks its tickets in no order that we know, and whom he has locked is not in line any more.
     unlocked = " FOR UPDATE OF t SKIP LOCKED" if connection().vendor == "postgresql" else ""
     cursor.execute(
-        f"SELECT t.id, t.delivery_id FROM {TICKET} t JOIN {RUN} r ON r.id = t.run_id "
-        f"JOIN {DELIVERY} d ON d.id = t.delivery_id WHERE t.flow_key = %s AND t.state = 'waiting' AND {CAN_GO_ON} "
+        f"SELECT t.id, t.delivery_id FROM {TICKET} t {with_run()} {with_delivery()} WHERE t.flow_key = %s AND t.state = 'waiting' AND {CAN_GO_ON} "
         f"ORDER BY t.priority DESC, t.id LIMIT %s{unlocked}",
         (key.flow_key, room + 1),
     )
@@ -346,7 +355,7 @@ def _settle(cursor: Any, key: KeyRow, load: _Load) -> tuple[set[int], list[Wake]
         if not _is_unlocked(cursor, ticket):
             continue
         cursor.execute(
-            f"UPDATE {TICKET} SET state = 'granted', expires_at = %s WHERE id = %s AND state = 'waiting'",
+            f"UPDATE {TICKET} SET state = 'granted', expires_at = %s WHERE id = %s AND (state = 'waiting') IS TRUE",
             (expires_at, ticket),
         )
         # Gone meanwhile: its run was cancelled.
@@ -388,7 +397,7 @@ def release(slot: Slot) -> list[Wake]:
     with transaction.atomic(using=settings().DATABASE), connection().cursor() as cursor:
         key = find_key(cursor, slot.key)
         cursor.execute(
-            f"DELETE FROM {TICKET} WHERE id = %s AND token = %s AND state = 'holding'",
+            f"DELETE FROM {TICKET} WHERE id = %s AND token = %s AND (state = 'holding') IS TRUE",
             (slot.ticket, slot.token),
         )
         return [] if key is None else _settle(cursor, key, load_of(cursor, key))[1]
@@ -418,7 +427,7 @@ def first_in_line(flow_key: str) -> tuple[str, list[Wake]] | None:
     """Return the first run in line that is not due, and its wake-up; None without one."""
     with connection().cursor() as cursor:
         cursor.execute(
-            f"SELECT t.run_id, d.id FROM {TICKET} t JOIN {DELIVERY} d ON d.id = t.delivery_id WHERE t.flow_key = %s "
+            f"SELECT t.run_id, d.id FROM {TICKET} t {with_delivery()} WHERE t.flow_key = %s "
             "AND t.state = 'waiting' AND d.due_at IS NULL ORDER BY t.priority DESC, t.id LIMIT 1",
             (flow_key,),
         )

@@ -25,6 +25,7 @@ from django_workflow.store.flow import (
     is_granted_now,
     load_of,
     milliseconds,
+    with_delivery,
 )
 from django_workflow.store.repeating import repeated
 from django_workflow.store.rows import DELIVERY
@@ -87,7 +88,7 @@ def neglected() -> tuple[list[str], list[Wake]]:
             (RUN_ITSELF,),
         )
         _return_grants(cursor)
-        live = f"SELECT COUNT(*) FROM {TICKET} t JOIN {DELIVERY} d ON d.id = t.delivery_id WHERE t.flow_key = w.flow_key"
+        live = f"SELECT COUNT(*) FROM {TICKET} t {with_delivery()} WHERE t.flow_key = w.flow_key"
         cursor.execute(
             f"SELECT DISTINCT w.flow_key FROM {TICKET} w LEFT JOIN {KEY} k ON k.flow_key = w.flow_key "
             f"WHERE w.state = 'waiting' AND w.step_key <> %s AND (k.flow_key IS NULL OR (k.parallelism IS NULL AND k.rate IS NULL) "
@@ -97,7 +98,7 @@ def neglected() -> tuple[list[str], list[Wake]]:
         )
         keys = [row[0] for row in cursor.fetchall()]
         cursor.execute(
-            f"SELECT d.id FROM {TICKET} t JOIN {DELIVERY} d ON d.id = t.delivery_id WHERE t.state = 'granted' "
+            f"SELECT d.id FROM {TICKET} t {with_delivery()} WHERE t.state = 'granted' "
             "AND d.leased_by = '' AND d.due_at IS NULL LIMIT %s",
             (MOST,),
         )
@@ -108,7 +109,7 @@ def _return_grants(cursor: Any) -> None:
     """Put those who were given a slot and do not come at the end of the line."""
     now, at = dialect().now()
     cursor.execute(
-        f"SELECT t.id, t.flow_key FROM {TICKET} t JOIN {DELIVERY} d ON d.id = t.delivery_id "
+        f"SELECT t.id, t.flow_key FROM {TICKET} t {with_delivery()} "
         f"WHERE t.state = 'granted' AND t.expires_at <= {now} AND NOT ({is_granted_now(now)}) LIMIT %s",
         (*at, *at, *at, MOST),
     )

@@ -102,8 +102,8 @@ def _record(claim: Claim, item: Item, tried: Tried) -> str:
                 else f"SELECT run_id FROM {DELIVERY} WHERE id = %s AND token = %s FOR UPDATE"
             )
             cursor.execute(
-                f"WITH d AS MATERIALIZED ({gate}) {change} FROM d JOIN {RUN} r ON r.id = d.run_id "
-                "WHERE i.id = %s AND i.finished_at IS NULL RETURNING r.status",
+                f"WITH d AS MATERIALIZED ({gate}) {change} FROM d WHERE i.id = %s AND i.finished_at IS NULL "
+                f"RETURNING (SELECT r.status FROM {RUN} r WHERE r.id = d.run_id)",
                 (*held, *params, item.id),
             )
             row = cursor.fetchone()

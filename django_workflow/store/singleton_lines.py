@@ -21,7 +21,7 @@ from django_workflow.core.singleton_lines import RUN_ITSELF
 from django_workflow.models import Delivery, FlowKey, FlowTicket
 from django_workflow.store import flow
 from django_workflow.store.claims import give_back
-from django_workflow.store.flow import CAN_GO_ON, KEY, MOST, TICKET, found_or_made
+from django_workflow.store.flow import CAN_GO_ON, KEY, MOST, TICKET, found_or_made, with_run
 from django_workflow.store.repeating import repeated
 from django_workflow.store.rows import RUN, Claim, moment_of
 from django_workflow.store.sql import connection, dialect
@@ -102,7 +102,7 @@ def settle(line: str) -> int:
             ticket, delivery_id, not_before = first
             at_once = flow.wake([flow.Wake(delivery_id, not_before)])
             cursor.execute(
-                f"UPDATE {TICKET} SET state = 'holding', expires_at = NULL WHERE id = %s AND state = 'waiting'",
+                f"UPDATE {TICKET} SET state = 'holding', expires_at = NULL WHERE id = %s AND (state = 'waiting') IS TRUE",
                 (ticket,),
             )
             # Gone meanwhile: its run was cancelled.
@@ -116,7 +116,7 @@ def _first_in(cursor: Any, line: str) -> tuple[int, int, datetime | None] | None
     now, at = dialect().now()
     cursor.execute(
         f"SELECT t.id, t.delivery_id, CASE WHEN t.expires_at > {now} THEN t.expires_at END "
-        f"FROM {TICKET} t JOIN {RUN} r ON r.id = t.run_id WHERE t.flow_key = %s AND t.state = 'waiting' "
+        f"FROM {TICKET} t {with_run()} WHERE t.flow_key = %s AND t.state = 'waiting' "
         f"AND {CAN_GO_ON} ORDER BY t.priority DESC, t.id LIMIT 1",
         (*at, line),
     )
@@ -127,7 +127,7 @@ def _first_in(cursor: Any, line: str) -> tuple[int, int, datetime | None] | None
 def _forget(cursor: Any, which: str, *values: Any) -> None:
     """Delete tickets of runs that have ended."""
     cursor.execute(
-        f"SELECT t.id FROM {TICKET} t LEFT JOIN {RUN} r ON r.id = t.run_id WHERE {which} AND {HAS_ENDED} LIMIT %s",
+        f"SELECT t.id FROM {TICKET} t {with_run(is_outer=True)} WHERE {which} AND {HAS_ENDED} LIMIT %s",
         (*values, MOST),
     )
     ended = [row[0] for row in cursor.fetchall()]
@@ -143,7 +143,7 @@ def neglected() -> list[str]:
     with connection().cursor() as cursor:
         _forget(cursor, "t.step_key = %s AND t.state = 'waiting'", RUN_ITSELF)
         cursor.execute(
-            f"SELECT DISTINCT t.flow_key FROM {TICKET} t LEFT JOIN {RUN} r ON r.id = t.run_id "
+            f"SELECT DISTINCT t.flow_key FROM {TICKET} t {with_run(is_outer=True)} "
             f"LEFT JOIN {KEY} k ON k.flow_key = t.flow_key WHERE t.step_key = %s AND (t.state <> 'waiting' AND {HAS_ENDED} "
             f"OR (t.state = 'waiting' AND {CAN_GO_ON} AND (k.flow_key IS NULL OR k.paused = %s) AND NOT EXISTS ({held}))) "
             "LIMIT %s",
@@ -161,7 +161,7 @@ def has_ended(run_id: str) -> bool:
     """Tell whether a run has ended that is still in its line."""
     with connection().cursor() as cursor:
         cursor.execute(
-            f"SELECT 1 FROM {TICKET} t LEFT JOIN {RUN} r ON r.id = t.run_id "
+            f"SELECT 1 FROM {TICKET} t {with_run(is_outer=True)} "
             f"WHERE t.run_id = %s AND t.step_key = %s AND {HAS_ENDED}",
             (run_id, RUN_ITSELF),
         )
@@ -190,7 +190,7 @@ def state(line: str) -> FlowState | None:
     waiting = _tickets().filter(flow_key=line).waiting().count()
     with connection().cursor() as cursor:
         cursor.execute(
-            f"SELECT COUNT(*) FROM {TICKET} t LEFT JOIN {RUN} r ON r.id = t.run_id "
+            f"SELECT COUNT(*) FROM {TICKET} t {with_run(is_outer=True)} "
             f"WHERE t.flow_key = %s AND t.state <> 'waiting' AND NOT {HAS_ENDED}",
             (line,),
         )

@@ -85,6 +85,10 @@ class Portable:
         """Return a quoted list of columns."""
         return ", ".join(self.name(name) for name in names)
 
+    def look_up(self, table: str, alias: str, on: str, *, is_outer: bool = False) -> str:
+        """Return the join with the one row of a table that has a given unique key, if it is there."""
+        return f"{'LEFT ' if is_outer else ''}JOIN {table} {alias} ON {on}"
+
     def wake_at(self, row: StepRow) -> Fragment:
         """Return the expression for the moment at which a step wakes."""
         if row.wakes_in is not None:
@@ -345,7 +349,13 @@ class SQLite(Portable):
 
 
 class Postgres(Portable):
-    """PostgreSQL: the hot writes in one statement each."""
+    """PostgreSQL: the hot writes in one statement each.
+
+    Their plans must not hang on statistics, which tell nothing of tables that fill and empty within a minute: of one
+    that was empty when it was last analysed PostgreSQL expects a single row, and then reads it whole for each row that
+    it joins with it. So nothing is joined here with a table by a condition alone: rows are looked up one by one
+    (`look_up()`), or their ids are given as an array. ``IS TRUE`` keeps an index on a status from being preferred.
+    """
 
     quote = '"'
     ignore = "INSERT INTO"
@@ -356,6 +366,11 @@ class Postgres(Portable):
         if not offset:
             return "statement_timestamp()", ()
         return "(statement_timestamp() + %s * interval '1 second')", (offset.total_seconds(),)
+
+    def look_up(self, table: str, alias: str, on: str, *, is_outer: bool = False) -> str:
+        """See `Portable.look_up()`. A subquery with a limit is never merged into the join."""
+        row = f"LATERAL (SELECT * FROM {table} {alias} WHERE {on} LIMIT 1) {alias}"
+        return f"LEFT JOIN {row} ON TRUE" if is_outer else f"CROSS JOIN {row}"
 
     def keep_run(self, cursor: Any, run_id: str) -> bool:
         """See `Portable.keep_run()`. Here foreign keys are checked at COMMIT, when other locks are held."""
@@ -377,7 +392,7 @@ class Postgres(Portable):
             now, times = self.now()
             gate = (
                 f"UPDATE {DELIVERY} t SET wakes = t.wakes + 1, due_at = CASE WHEN t.leased_by = '' THEN {now} ELSE t.due_at END "
-                "FROM d WHERE t.run_id = d.run_id AND t.step_key = '' RETURNING t.run_id, t.wakes"
+                "WHERE t.run_id = (SELECT run_id FROM d) AND t.step_key = '' RETURNING t.run_id, t.wakes"
             )
             values = (delivery_id, token, *times)
         first = (
@@ -403,10 +418,10 @@ class Postgres(Portable):
         """
         now, times = self.now()
         numbered = (
-            f"d AS (DELETE FROM {DELIVERY} x USING l, v WHERE x.id = l.id AND v.delivery_id = l.id AND x.token = v.token "
-            "RETURNING x.id, x.run_id), "
+            f"d AS (DELETE FROM {DELIVERY} x USING l WHERE x.id = ANY(ARRAY(SELECT id FROM l)) AND x.id = l.id "
+            "AND x.token = l.token RETURNING x.id, x.run_id), "
             f"t AS (UPDATE {DELIVERY} t SET wakes = t.wakes + (SELECT count(*) FROM d), due_at = CASE WHEN t.leased_by = '' "
-            f"THEN {now} ELSE t.due_at END FROM (SELECT DISTINCT run_id FROM d) r WHERE t.run_id = r.run_id "
+            f"THEN {now} ELSE t.due_at END WHERE t.run_id = (SELECT run_id FROM d LIMIT 1) "
             "AND t.step_key = '' RETURNING t.run_id, t.wakes), "
             "n AS (SELECT v.*, t.run_id AS of_run, t.wakes - (SELECT count(*) FROM d) + row_number() OVER (ORDER BY v.place) "
             "AS number FROM v JOIN d ON d.id = v.delivery_id CROSS JOIN t)"
@@ -421,8 +436,8 @@ class Postgres(Portable):
         Returns what was written, by run and key. Turns are locked in everybody's order.
         """
         numbered = (
-            f"n AS (UPDATE {DELIVERY} t SET wakes = t.wakes + 1, tries = 1, deaths = 0, begun = '', trouble = '' FROM l, v "
-            "WHERE t.id = l.id AND v.delivery_id = l.id AND t.token = v.token RETURNING v.*, t.run_id AS of_run, t.wakes AS number)"
+            f"n AS (UPDATE {DELIVERY} t SET wakes = t.wakes + 1, tries = 1, deaths = 0, begun = '', trouble = '' FROM v "
+            "WHERE t.id = ANY(ARRAY(SELECT id FROM l)) AND t.id = v.delivery_id AND t.token = v.token RETURNING v.*, t.run_id AS of_run, t.wakes AS number)"
         )
         return self._record_all(cursor, ended, (numbered, ()))
 
@@ -448,8 +463,8 @@ class Postgres(Portable):
         )
         cursor.execute(
             f"WITH v (place, delivery_id, token, {self.columns(STEP_INSERT_COLUMNS)}) AS (VALUES {listed}), "
-            f"l AS MATERIALIZED (SELECT x.id FROM {DELIVERY} x JOIN v ON x.id = v.delivery_id AND x.token = v.token "
-            f"ORDER BY x.step_key DESC, x.id FOR UPDATE OF x), {numbered[0]} "
+            f"l AS MATERIALIZED (SELECT x.id, x.token FROM {DELIVERY} x JOIN v ON x.id = v.delivery_id AND x.token = v.token "
+            f"WHERE x.id = ANY(ARRAY(SELECT delivery_id FROM v)) ORDER BY x.step_key DESC, x.id FOR UPDATE OF x), {numbered[0]} "
             f"INSERT INTO {STEP} ({self.columns(STEP_INSERT_COLUMNS)}) SELECT {selected} FROM n {self._fills} "
             'RETURNING run_id, "key", sequence, finished_at',
             (*(value for one in rows for value in (*one[:2], *one[3])), *numbered[1]),

@@ -117,11 +117,11 @@ def _wait_in_one(
         # The turn is locked before the steps, as everybody does.
         cursor.execute(
             f"WITH t AS MATERIALIZED (SELECT id, run_id FROM {DELIVERY} WHERE id = %s AND token = %s FOR UPDATE), {step}"
-            f"o AS (SELECT MIN(s.wake_at) AS wake_at FROM {STEP} s JOIN t ON s.run_id = t.run_id WHERE s.sequence IS NULL "
+            f"o AS (SELECT MIN(s.wake_at) AS wake_at FROM {STEP} s WHERE s.run_id = (SELECT run_id FROM t) AND s.sequence IS NULL "
             "AND NOT s.delivered AND s.status IN ('sleeping', 'waiting', 'retrying')) "
             f"UPDATE {DELIVERY} d SET due_at = CASE WHEN d.wakes <> %s THEN {now} ELSE "
             f"LEAST({earliest}(SELECT wake_at FROM o), CAST(%s AS timestamptz)) END, "
-            f"{FREE.replace('token + 1', 'd.token + 1')}, tries = 0, deaths = 0, trouble = '' FROM t WHERE d.id = t.id",
+            f"{FREE.replace('token + 1', 'd.token + 1')}, tries = 0, deaths = 0, trouble = '' WHERE d.id = (SELECT id FROM t)",
             (claim.delivery_id, claim.token, *values, claim.wakes, *times, speak.literal(due_at)),
         )
         return bool(cursor.rowcount)

@@ -34,6 +34,8 @@ class Ending:
         self.workflow = workflow
         self.options = options
         self.in_handler = in_handler
+        #: Whether the run is completed, or soon will be: nobody passes it again.
+        self.is_last = False
 
     def completed(self, value: Any, *, leaves_open: bool) -> None:
         """The function returned; ``leaves_open`` tells of steps that it gave up."""
@@ -50,6 +52,7 @@ class Ending:
         except WorkflowError as error:
             self.raised(error)
             return
+        self.is_last = True
         self.complete(text, leaves_open=leaves_open)
 
     def complete(self, text: str | None, *, leaves_open: bool) -> None:

@@ -237,7 +237,7 @@ class _Entry:
         if self.options.flow_control is not None and self.claim.is_turn and not loaded:
             # It began without a body: what was kept for its first one is for others.
             leave_line([self.claim.run_id], "")
-        if not self.performer.fenced:
+        if not self.performer.fenced and not self.ending.is_last:
             # Others may have recorded between what was loaded and what this entry added: those are asked for again.
             known = max(loaded, self.claim.wakes) if self.claim.is_turn else loaded
             self.journal.watermark = min(self.journal.watermark, known)

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
 import pytest
 from django.db import OperationalError
 from django.test import override_settings
 
-from django_workflow import WorkflowContext, workflow
-from django_workflow.models import Delivery, Run, Step
+from django_workflow.models import Delivery, Step
 from django_workflow.runtime import journals as module
 from django_workflow.runtime.journals import journals
 from django_workflow.runtime.worker import drain
 from django_workflow.store import records
+from tests.concurrency.sleepers import asleep, fan, rested, results, wake
 from tests.concurrency.together import (
     PATIENCE_SECONDS,
     Threads,
@@ -26,19 +25,6 @@ from tests.concurrency.together import (
 from tests.store.made import PAST
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-
-@workflow(name="ahead_rested", transport="inline")
-def rested(ctx: WorkflowContext[str]) -> int:
-    ctx.sleep("rest", "1h")
-    return ctx.run("work", bodies, ctx.request_payload)
-
-
-@workflow(name="ahead_fan", transport="inline")
-def fan(ctx: WorkflowContext[Any]) -> list[Any]:
-    return [
-        *ctx.parallel(partial(ctx.run, "slow", bodies, "slow"), partial(ctx.sleep, "nap", "1h"))
-    ]
 
 
 class Loads:
@@ -61,22 +47,8 @@ class Loads:
         monkeypatch.setattr(records, "load_all", counted_all)
 
 
-def wake(*runs: Any) -> None:
-    """Let the sleeps of these runs be over, in the order given, for a process that has seen none of them."""
-    Step.objects.filter(status="sleeping").update(wake_at=PAST)
-    for run in runs:
-        Delivery.objects.filter(run_id=run.id, step_key="").update(due_at=PAST)
-    journals.clear()
-
-
-def asleep(*payloads: str) -> list[Run]:
-    runs = rested.trigger_many([*payloads])
-    drain()
-    return runs
-
-
 def test_a_batch_of_turns_is_loaded_in_one_statement(monkeypatch: pytest.MonkeyPatch) -> None:
-    runs = asleep("a", "b", "c")
+    runs = asleep(rested, "a", "b", "c")
     loads = Loads(monkeypatch)
     wake(*runs)
 
@@ -84,13 +56,13 @@ def test_a_batch_of_turns_is_loaded_in_one_statement(monkeypatch: pytest.MonkeyP
 
     assert loads.ahead == [sorted(run.id for run in runs)]
     assert loads.single == []
-    assert [finished(run).result for run in runs] == [1, 1, 1]
+    assert results(runs) == [1, 1, 1]
 
 
 def test_a_run_by_itself_a_new_one_and_a_long_one_are_not_loaded_ahead(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    [alone] = asleep("alone")
+    [alone] = asleep(rested, "alone")
     loads = Loads(monkeypatch)
     wake(alone)
     news = rested.trigger_many(["new", "newer"])
@@ -101,7 +73,7 @@ def test_a_run_by_itself_a_new_one_and_a_long_one_are_not_loaded_ahead(
     drain()
 
     assert loads.ahead == []
-    assert [finished(run).result for run in news] == [1, 1]
+    assert results(news) == [1, 1]
 
 
 def test_what_is_recorded_between_the_load_and_the_pass_is_not_lost(
@@ -116,7 +88,7 @@ def test_what_is_recorded_between_the_load_and_the_pass_is_not_lost(
         working.result(PATIENCE_SECONDS)
 
     eventually(lambda: Step.objects.filter(run_id=run.id, status="sleeping").exists())
-    [first] = asleep("first")
+    [first] = asleep(rested, "first")
     bodies.during = {"first": let_the_other_record}
     wake(first, run)
     loads = Loads(monkeypatch)
@@ -136,10 +108,20 @@ def test_a_database_that_is_away_for_a_moment_is_asked_again_by_each(
     def away(run_ids: list[str]) -> Any:
         raise OperationalError("gone away")
 
-    runs = asleep("a", "b")
+    runs = asleep(rested, "a", "b")
     wake(*runs)
     monkeypatch.setattr(records, "load_all", away)
 
     drain()
 
-    assert [finished(run).result for run in runs] == [1, 1]
+    assert results(runs) == [1, 1]
+
+
+def test_journals_of_runs_that_are_over_are_not_kept() -> None:
+    runs = asleep(rested, "a", "b", "c")
+    asleep_still = asleep(rested, "d")
+    assert set(journals._journals) == {run.id for run in [*runs, *asleep_still]}
+    wake(*runs)
+
+    assert results(runs) == [1, 1, 1]
+    assert not journals._journals

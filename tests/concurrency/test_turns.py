@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from functools import partial
 from typing import Any
 
 import pytest
@@ -18,6 +17,7 @@ from django_workflow.runtime.journals import journals
 from django_workflow.runtime.worker import drain, stopping
 from django_workflow.signals import run_completed
 from django_workflow.store import claims, completions, records
+from tests.concurrency.sleepers import asleep, fan, rested, results, wake
 from tests.concurrency.together import (
     PATIENCE_SECONDS,
     Threads,
@@ -43,19 +43,6 @@ def sleeper(ctx: WorkflowContext[str]) -> str:
 async def sleeper_async(ctx: AsyncWorkflowContext[str]) -> str:
     await ctx.sleep("rest", "1h")
     return ctx.request_payload
-
-
-@workflow(name="turns_busy", transport="inline")
-def busy(ctx: WorkflowContext[str]) -> int:
-    ctx.sleep("rest", "1h")
-    return ctx.run("work", bodies, ctx.request_payload)
-
-
-@workflow(name="turns_fan", transport="inline")
-def fan(ctx: WorkflowContext[Any]) -> list[Any]:
-    return [
-        *ctx.parallel(partial(ctx.run, "slow", bodies, "slow"), partial(ctx.sleep, "nap", "1h"))
-    ]
 
 
 @workflow(name="turns_telling", transport="inline")
@@ -119,25 +106,6 @@ class Writes:
         monkeypatch.setattr(completions, "complete", ended_alone)
 
 
-def wake(*runs: Any) -> None:
-    """Let the sleeps of these runs be over, in the order given, for a process that has seen none of them."""
-    Step.objects.filter(status="sleeping").update(wake_at=PAST)
-    for place, run in enumerate(runs):
-        due = PAST.replace(year=PAST.year - len(runs) + place)
-        Delivery.objects.filter(run_id=run.id, step_key="").update(due_at=due)
-    journals.clear()
-
-
-def asleep(of: Any, *payloads: str) -> list[Run]:
-    runs = of.trigger_many([*payloads])
-    drain()
-    return runs
-
-
-def results(runs: list[Run]) -> list[Any]:
-    return [finished(run).result for run in runs]
-
-
 @pytest.mark.usefixtures("unhurried")
 @pytest.mark.parametrize("of", [sleeper, sleeper_async], ids=["sync", "async"])
 def test_sleeps_are_recorded_at_once_and_runs_ended_at_once(
@@ -177,7 +145,7 @@ def test_a_run_by_itself_writes_by_itself(monkeypatch: pytest.MonkeyPatch) -> No
 
 @pytest.mark.usefixtures("unhurried")
 def test_who_has_executed_a_step_ends_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
-    runs = asleep(busy, "a", "b")
+    runs = asleep(rested, "a", "b")
     wake(*runs)
     writes = Writes(monkeypatch)
 
@@ -211,6 +179,12 @@ def test_who_has_others_to_tell_ends_by_itself() -> None:
     assert finished(second).result == "second"
 
 
+def taken(run: Any) -> None:
+    """Let another worker have the run's turn, and die."""
+    turn = Delivery.objects.get(run_id=run.id)
+    Delivery.objects.filter(pk=turn.pk).update(token=turn.token + 1, leased_by="another")
+
+
 @pytest.mark.usefixtures("unhurried")
 def test_being_taken_over_before_the_sleep_is_recorded_concerns_one_run_alone(
     monkeypatch: pytest.MonkeyPatch,
@@ -221,8 +195,7 @@ def test_being_taken_over_before_the_sleep_is_recorded_concerns_one_run_alone(
 
     def taken_meanwhile(run_ids: Any) -> Any:
         found = load_all(run_ids)
-        turn = Delivery.objects.get(run_id=runs[1].id)
-        Delivery.objects.filter(pk=turn.pk).update(token=turn.token + 1, leased_by="another")
+        taken(runs[1])
         return found
 
     with monkeypatch.context() as patched:
@@ -236,15 +209,9 @@ def test_being_taken_over_before_the_sleep_is_recorded_concerns_one_run_alone(
     assert finished(runs[1]).result == "b"
 
 
-def taken(run: Any) -> None:
-    """Let another worker have the run's turn, and die."""
-    turn = Delivery.objects.get(run_id=run.id)
-    Delivery.objects.filter(pk=turn.pk).update(token=turn.token + 1, leased_by="another")
-
-
 @pytest.mark.usefixtures("unhurried")
 def test_being_taken_over_before_the_end_is_written_concerns_one_run_alone(crew: Threads) -> None:
-    *runs, last = [*asleep(sleeper, "a", "b", "c"), *asleep(busy, "last")]
+    *runs, last = [*asleep(sleeper, "a", "b", "c"), *asleep(rested, "last")]
     wake(*runs, last)
     gate, working = held_in(crew, "last")
     assert {run.refresh().status for run in runs} == {"running"}
@@ -260,7 +227,7 @@ def test_being_taken_over_before_the_end_is_written_concerns_one_run_alone(crew:
 
 
 def test_a_slow_body_holds_no_end_back(crew: Threads) -> None:
-    *runs, last = [*asleep(sleeper, "a", "b"), *asleep(busy, "last")]
+    *runs, last = [*asleep(sleeper, "a", "b"), *asleep(rested, "last")]
     wake(*runs, last)
     gate, working = held_in(crew, "last")
 
@@ -275,7 +242,7 @@ def test_a_slow_body_holds_no_end_back(crew: Threads) -> None:
 @pytest.mark.usefixtures("unhurried")
 @pytest.mark.parametrize("verb", ["cancel", "pause"])
 def test_a_verb_that_comes_before_the_end_is_written_counts(crew: Threads, verb: str) -> None:
-    first, second, last = [*asleep(sleeper, "a", "b"), *asleep(busy, "last")]
+    first, second, last = [*asleep(sleeper, "a", "b"), *asleep(rested, "last")]
     wake(first, second, last)
     gate, working = held_in(crew, "last")
     getattr(second, verb)()
@@ -420,7 +387,7 @@ def test_who_dies_at_what_is_written_for_several_leaves_it_to_the_next(
 
 @pytest.mark.usefixtures("unhurried")
 def test_a_process_that_is_told_to_stop_writes_what_has_ended() -> None:
-    *runs, last = [*asleep(sleeper, "a", "b"), *asleep(busy, "last")]
+    *runs, last = [*asleep(sleeper, "a", "b"), *asleep(rested, "last")]
     late = asleep(sleeper, "late")
     wake(*runs, last, *late)
     bodies.during["last"] = stopping.set

@@ -56,7 +56,7 @@ class JournalCache:
             journal = _empty(claim)
         else:
             journal.forget_open()
-        if claim.wakes or not claim.is_turn or run.started_at is not None:
+        if claim.wakes or not claim.is_turn or not _is_first(claim):
             journal.extend(records.load(run.id, journal.watermark, targets=targets))
         return journal
 
@@ -120,6 +120,11 @@ class JournalCache:
 
 def _started(claim: Claim) -> datetime:
     return claim.run.continued_at or claim.run.started_at or claim.now
+
+
+def _is_first(claim: Claim) -> bool:
+    """Whether nobody can have registered a step yet: the run begins, or this is its first holder's first request."""
+    return claim.run.started_at is None or (claim.token == 1 and claim.entry <= 1)
 
 
 def _empty(claim: Claim) -> Journal:

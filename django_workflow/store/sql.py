@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
+from functools import cached_property
 from typing import Any
 
 from django.db import connections
@@ -471,7 +472,7 @@ class Postgres(Portable):
         )
         return {(run_id, key): Recorded(*written) for run_id, key, *written in cursor.fetchall()}
 
-    @property
+    @cached_property
     def _fills(self) -> str:
         """What an insert does with the open form of its step; a row is never written over once it has its number."""
         updates = ", ".join(

@@ -62,12 +62,16 @@ def main() -> None:
     console = Console()
     with running("valkey") as broker:
         for database in chosen.database or ["postgres", "sqlite"]:
-            rows = measure(database, chosen.workload or list(WORKLOADS), broker)
+            rows, code = measure(database, chosen.workload or list(WORKLOADS), broker)
             console.print(table(database, chosen.web, rows))
+            if code:
+                sys.exit(
+                    f"{database}: a workload failed, see above; those after it were not measured."
+                )
 
 
-def measure(database: str, workloads: list[str], broker: str) -> list[dict[str, str]]:
-    """Run the workloads on one database, in a process of their own."""
+def measure(database: str, workloads: list[str], broker: str) -> tuple[list[dict[str, str]], int]:
+    """Run the workloads on one database, in a process of their own; return what they measured, and its exit code."""
     with tempfile.TemporaryDirectory(prefix="workflow-bench-") as folder:
         environment = os.environ | {
             "BENCH_BROKER": broker,
@@ -84,9 +88,10 @@ def measure(database: str, workloads: list[str], broker: str) -> list[dict[str, 
             return _run(command, environment | {"TEST_DB": "postgres", "DATABASE_URL": url})
 
 
-def _run(command: list[str], environment: dict[str, str]) -> list[dict[str, str]]:
-    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
-    return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+def _run(command: list[str], environment: dict[str, str]) -> tuple[list[dict[str, str]], int]:
+    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True)
+    rows = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+    return rows, done.returncode
 
 
 def table(database: str, web: str, rows: list[dict[str, str]]) -> Table:

@@ -10,7 +10,7 @@ from django_workflow.models import Attempt, Delivery, Run, Step
 from django_workflow.runtime.failure import text_of
 from django_workflow.store import claims, triggers, waits
 from django_workflow.store.records import AttemptRow
-from django_workflow.store.rows import Claim, StepRow
+from django_workflow.store.rows import Awaited, Claim, StepRow
 from django_workflow.store.sql import Portable, Postgres
 from django_workflow.store.triggers import NewRun
 
@@ -82,6 +82,19 @@ def retrying(key: str, wakes_in: timedelta, **fields: Any) -> StepRow:
 def sleeping(key: str, seconds: float) -> StepRow:
     """Describe a step that sleeps for so long."""
     return pending(key, status="sleeping", kind="sleep", wakes_in=timedelta(seconds=seconds))
+
+
+def awaiting(key: str, *event_ids: str, needed: int = 1, **fields: Any) -> StepRow:
+    """Describe a step that waits for an hour."""
+    awaited = Awaited(event_ids or ("go",), needed, fields.pop("lookback", None))
+    return pending(
+        key,
+        status="waiting",
+        kind="wait_for_event",
+        wakes_in=timedelta(hours=1),
+        awaits=awaited,
+        **fields,
+    )
 
 
 def fan_out(*keys: str, run_id: str = "run-1") -> list[Claim]:

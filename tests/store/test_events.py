@@ -18,14 +18,14 @@ from django_workflow.runtime.sweeper import sweep
 from django_workflow.runtime.waiting import elapse_wait, match_event, match_untried, match_waiting
 from django_workflow.store import claims, events, records, runs, triggers, waits
 from django_workflow.store.events import NewEvent
-from django_workflow.store.rows import Awaited, Claim, StepRow
+from django_workflow.store.rows import Claim, StepRow
 from tests.store.made import (
     PAST,
+    awaiting,
     claimed,
     insert,
     is_due,
     new_run,
-    pending,
     the_run,
     the_step,
     the_turn,
@@ -35,19 +35,6 @@ pytestmark = pytest.mark.django_db
 
 GOT = {"timed_out": False, "events": [{"event_id": "go", "event_data": 1}]}
 MISSED = {"timed_out": True, "events": []}
-
-
-def awaiting(key: str, *event_ids: str, needed: int = 1, **fields: Any) -> StepRow:
-    """Describe a step that waits for an hour."""
-    awaited = Awaited(event_ids or ("go",), needed, fields.pop("lookback", None))
-    return pending(
-        key,
-        status="waiting",
-        kind="wait_for_event",
-        wakes_in=timedelta(hours=1),
-        awaits=awaited,
-        **fields,
-    )
 
 
 def a_run_waits(run_id: str = "run-1", *rows: StepRow) -> None:

@@ -16,8 +16,8 @@ from django_workflow import FlowControl
 from django_workflow.models import FlowTicket
 from django_workflow.store import calls, claims, completions, events, flow, records, triggers, waits
 from django_workflow.store.events import NewEvent
-from django_workflow.store.rows import Awaited, Claim, StepRow
-from tests.store.made import completed, fan_out, new_run, pending, sleeping
+from django_workflow.store.rows import Claim
+from tests.store.made import awaiting, completed, fan_out, new_run, sleeping
 
 pytestmark = [pytest.mark.django_db, pytest.mark.pg_only]
 
@@ -39,7 +39,7 @@ def burst() -> None:
     """Hundreds of runs in tables that were analysed while they were empty, as the server would not see for a minute."""
     insert("gone")
     for claim in claims.claim("worker", RUNS):
-        waits.wait(claim, [awaiting()])
+        waits.wait(claim, [awaiting("a")])
     with connection.cursor() as cursor:
         for table in ("waiter", "flowticket", "step", "delivery", "run"):
             cursor.execute(f"DELETE FROM django_workflow_{table}")  # noqa: S608
@@ -47,11 +47,6 @@ def burst() -> None:
         cursor.execute("SELECT reltuples FROM pg_class WHERE relname = 'django_workflow_delivery'")
         assert cursor.fetchone() == (0.0,)
     insert("run")
-
-
-def awaiting(event_id: str = "go") -> StepRow:
-    """Describe a step that waits for an event."""
-    return pending("a", status="waiting", kind="wait_for_event", awaits=Awaited((event_id,), 1))
 
 
 def read_by(act: Callable[[], object]) -> dict[str, float]:
@@ -111,7 +106,7 @@ WRITES: dict[str, Callable[[list[Claim]], object]] = {
     "completion": lambda found: completions.complete(found[0], "1", leaves_open=False),
     "completions": lambda found: completions.complete_together([(c, "1") for c in found]),
     "sleep": lambda found: waits.wait(found[0], [sleeping("a", 60)]),
-    "wait": lambda found: waits.wait(found[0], [awaiting()]),
+    "wait": lambda found: waits.wait(found[0], [awaiting("a")]),
     "slot": lambda found: flow.take(found[0], "a", FlowControl("k", parallelism=1), 0),
     "calls": calls.load,
 }
@@ -169,7 +164,7 @@ def test_slot_is_given_on_in_a_long_line() -> None:
 
 def test_event_for_one_of_many_who_wait() -> None:
     for place, claim in enumerate(claims.claim("worker", RUNS)):
-        waits.wait(claim, [awaiting(f"event-{place}")])
+        waits.wait(claim, [awaiting("a", f"event-{place}")])
     event = events.send(NewEvent("event-7", "1"))
 
     read = read_by(lambda: events.match(event.pk))
@@ -179,7 +174,7 @@ def test_event_for_one_of_many_who_wait() -> None:
 
 def test_event_for_all_who_wait() -> None:
     for claim in claims.claim("worker", RUNS):
-        waits.wait(claim, [awaiting()])
+        waits.wait(claim, [awaiting("a")])
     event = events.send(NewEvent("go", "1"))
 
     read = read_by(lambda: events.match(event.pk))

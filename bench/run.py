@@ -173,10 +173,11 @@ class Bench:
             run.wait(timeout=30)
             took.append((run.finished_at - run.created_at).total_seconds() * 1000)
         took.sort()
-        p95 = took[int(len(took) * 0.95)]
+        p50, p95 = statistics.median(took), took[int(len(took) * 0.95)]
         self.say(
             workload,
-            f"p50 {statistics.median(took):.1f} ms, p95 {p95:.1f} ms, trigger to end of {STEPS} steps",
+            f"p50 {p50:.1f} ms, p95 {p95:.1f} ms, trigger to end of {STEPS} steps",
+            f"p50 as long as {p50 / 1000 * self.limit / machine.CLIENTS:.0f} of a client's transactions",
         )
 
     def parallel(self, workload: str) -> None:

@@ -9,7 +9,11 @@ ANSWER = b'HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 
 
 
 async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    head = await reader.readuntil(b"\r\n\r\n")
+    try:
+        head = await reader.readuntil(b"\r\n\r\n")
+    except asyncio.IncompleteReadError:  # somebody only looked whether the port is open
+        writer.close()
+        return
     await asyncio.sleep(float(head.split(b" ", 2)[1].strip(b"/")))
     writer.write(ANSWER)
     await writer.drain()

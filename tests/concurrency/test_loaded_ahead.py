@@ -22,29 +22,10 @@ from tests.concurrency.together import (
     finished,
     held_in,
 )
+from tests.store.loads import Loads
 from tests.store.made import PAST
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-
-class Loads:
-    """Counts how journals are loaded."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.single: list[str] = []
-        self.ahead: list[list[str]] = []
-        load, load_all = records.load, records.load_all
-
-        def counted(run_id: str, *given: Any, **options: Any) -> Any:
-            self.single.append(run_id)
-            return load(run_id, *given, **options)
-
-        def counted_all(run_ids: list[str]) -> Any:
-            self.ahead.append(sorted(run_ids))
-            return load_all(run_ids)
-
-        monkeypatch.setattr(records, "load", counted)
-        monkeypatch.setattr(records, "load_all", counted_all)
 
 
 def test_a_batch_of_turns_is_loaded_in_one_statement(monkeypatch: pytest.MonkeyPatch) -> None:

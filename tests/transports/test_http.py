@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import httpx
 import pytest
@@ -13,7 +12,7 @@ from django.test import override_settings
 from django_workflow.core.types import RunStatus
 from django_workflow.models import Delivery
 from django_workflow.runtime.worker import carry, drain, stopping
-from django_workflow.store import records
+from tests.store.loads import Loads
 from tests.transports import runs
 from tests.transports.contract import TransportContract
 from tests.transports.runs import claimed, lose_lease
@@ -63,18 +62,12 @@ def test_one_claim_serves_all_requests_of_a_pass() -> None:
 
 
 def test_journal_is_not_asked_for_by_who_must_know_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    loaded: list[str] = []
-    load = records.load
-
-    def counted(run_id: str, *given: Any, **options: Any) -> Any:
-        loaded.append(run_id)
-        return load(run_id, *given, **options)
-
-    monkeypatch.setattr(records, "load", counted)
+    loads = Loads(monkeypatch)
     run = runs.steps.trigger(["a", "b", "c"])
     drain()
 
-    assert (loaded, run.refresh().result) == ([], "a-b-c")
+    assert (loads.single, loads.ahead) == ([], [])
+    assert run.refresh().result == "a-b-c"
 
 
 def test_request_names_the_run_and_nothing_of_its_state(http_transport: DjangoTransport) -> None:
